@@ -1,0 +1,217 @@
+"""What the engine asks of its adapters, and what the ingress asks of the engine.
+
+Only shapes: no adapter imports another, each implements one of these. Failures
+of an adapter reach the engine as the exceptions named here and no other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from shaper.core.envelope import Client, Envelope
+    from shaper.core.message import (
+        Decision,
+        HeldMessage,
+        RecipientFate,
+        Submission,
+    )
+    from shaper.core.reply import Reply
+
+__all__ = [
+    "Forwarder",
+    "Gate",
+    "Ledger",
+    "ShaperError",
+    "Spool",
+    "SpoolCorruptError",
+    "SpoolFullError",
+    "SpoolWriter",
+    "StateUnavailableError",
+    "Transaction",
+]
+
+
+class ShaperError(Exception):
+    """Base of the failures that the engine knows how to answer."""
+
+
+class StateUnavailableError(ShaperError):
+    """Redis does not answer, or answers nonsense."""
+
+
+class SpoolFullError(ShaperError):
+    """The spool's own limit or the disk's is near; answered 452 4.3.1."""
+
+
+class SpoolCorruptError(ShaperError):
+    """A spool file is damaged; it has been set aside, never deleted."""
+
+
+class SpoolWriter(Protocol):
+    """A message on its way into the spool."""
+
+    def write(self, chunk: bytes) -> None:
+        """Take content as on the wire (dot-stuffed, CRLF), without the final dot."""
+
+    async def commit(self) -> HeldMessage:
+        """Make it durable (file and directory fsync'd); only then answer 250.
+
+        Raises SpoolFullError; the partial file is gone then.
+        """
+
+    def abort(self) -> None:
+        """Remove the partial file. Harmless after commit or abort."""
+
+
+class Spool(Protocol):
+    """Durable held messages of this instance, one file each."""
+
+    def begin(self, message: HeldMessage) -> SpoolWriter:
+        """Open a new message (``message.size`` is ignored). Raises SpoolFullError."""
+
+    def read(self, message_id: str) -> AsyncIterator[bytes]:
+        """Yield the content in chunks as it came. Raises SpoolCorruptError, KeyError."""
+
+    async def note_attempt(self, message_id: str, *, not_before: float) -> HeldMessage:
+        """Record durably, before dialling, that a further attempt begins."""
+
+    async def note_fates(
+        self,
+        message_id: str,
+        fates: Mapping[int, RecipientFate],
+        replies: Mapping[int, Reply],
+        *,
+        not_before: float = 0.0,
+    ) -> HeldMessage:
+        """Record durably what became of recipients, with the replies they got."""
+
+    async def note_order(self, message_id: str, order: str) -> HeldMessage:
+        """Record durably that an operator's order freed the message."""
+
+    async def remove(self, message_id: str) -> None:
+        """Forget a message that waits for nothing. Idempotent."""
+
+    def get(self, message_id: str) -> HeldMessage | None:
+        """Return a held message, or None."""
+
+    def all(self) -> Sequence[HeldMessage]:
+        """Return every held message in order of arrival."""
+
+
+class Ledger(Protocol):
+    """Shared state in Redis. Every method may raise StateUnavailableError."""
+
+    async def load(self, sender: str) -> tuple[int, bytes]:
+        """Return version and record of a sender, (0, b"") when it is new."""
+
+    async def save(
+        self, sender: str, version: int, record: bytes, state: str
+    ) -> tuple[bool, int, bytes]:
+        """Compare and set, in one round trip; idempotent.
+
+        Returns (True, new version, b"") when ``version`` was still current or
+        when this very record is already stored, else (False, current version,
+        current record). ``state`` keeps the index of senders by state.
+        """
+
+    async def senders(self, state: str) -> list[str]:
+        """Return the senders indexed under ``slowed`` or ``blocked``."""
+
+    async def take_slot(self, sender: str, now: float, pause: float) -> float:
+        """Claim the sender's next trickle release over all instances.
+
+        Returns 0.0 when granted (the next one is then at ``now + pause``), else
+        the seconds left to wait.
+        """
+
+    async def put_login(self, queue_id: str, login: str, ttl: float) -> None:
+        """Remember which login owns an MTA queue id."""
+
+    async def get_login(self, queue_id: str) -> str | None:
+        """Return the login of a queue id."""
+
+    async def put_case(self, case_id: str, sender: str, body: bytes) -> None:
+        """Store a case as JSON."""
+
+    async def get_case(self, case_id: str) -> bytes | None:
+        """Return a case."""
+
+    async def cases(self) -> list[bytes]:
+        """Return all stored cases, newest last."""
+
+    async def put_held(self, instance: str, message_id: str, body: bytes) -> None:
+        """Index a held message for the other instances."""
+
+    async def drop_held(self, instance: str, message_id: str) -> None:
+        """Take a message out of the index."""
+
+    async def held(self) -> dict[str, dict[str, bytes]]:
+        """Return the index of held mail, by instance and id."""
+
+    async def put_order(self, body: bytes) -> str:
+        """Append an operator's order for all instances; return its position."""
+
+    async def orders(self, after: str) -> list[tuple[str, bytes]]:
+        """Return the orders behind a position ("" from the start)."""
+
+    async def publish_fact(self, fact: Mapping[str, str]) -> None:
+        """Append a fact to the stream that the federation daemon reads."""
+
+
+class Transaction(Protocol):
+    """One mail transaction at the next hop. Methods never raise for a reply.
+
+    A connection that cannot be had, or is lost, is a synthetic 4yz reply.
+    """
+
+    async def rcpt(self, recipient: int) -> Reply:
+        """Offer the recipient at this position of the envelope.
+
+        Sends MAIL first when it has not been sent. Calls may overlap: replies
+        come in order, commands are pipelined where the next hop offers it.
+        """
+
+    async def data(self) -> Reply:
+        """Send DATA; 354 means that ``write`` may follow."""
+
+    async def write(self, chunk: bytes) -> None:
+        """Pass content on as on the wire, with back-pressure. Never raises."""
+
+    async def finish(self) -> Reply:
+        """Send the final dot and return the reply; connection returns to the pool."""
+
+    async def abandon(self) -> None:
+        """Give up: RSET before DATA, else close. Never ends data early."""
+
+
+class Forwarder(Protocol):
+    """Pooled connections to the next hop."""
+
+    def begin(self, envelope: Envelope, client: Client) -> Transaction:
+        """Start a transaction; no network traffic happens before its first call."""
+
+
+class Gate(Protocol):
+    """The engine, as the SMTP ingress sees it."""
+
+    async def login_of(self, queue_id: str) -> str | None:
+        """Return the login that the policy service saw with this queue id."""
+
+    async def decide(self, submission: Submission) -> Decision:
+        """Judge a message whose header is known and whose body is not."""
+
+    def hold(self, submission: Submission, decision: Decision) -> SpoolWriter:
+        """Open a spool file for a message that is to be held. Raises SpoolFullError."""
+
+    async def passed(
+        self, submission: Submission, replies: Mapping[int, Reply], end: Reply
+    ) -> None:
+        """Tell what the next hop answered; only accepted mail teaches."""
+
+    async def held(self, message: HeldMessage) -> None:
+        """Tell that a message is durable in the spool."""
+
+
