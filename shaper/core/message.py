@@ -50,11 +50,15 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do with a submission. ``reply`` is set for REFUSE only."""
+    """What to do with a submission.
+
+    ``reply`` is set for ANSWER only; ``case`` is the id of the case that a held
+    message belongs to.
+    """
 
     action: Action
     reply: Reply | None = None
-    case: str = ""  # id of the case that a held message belongs to
+    case: str = ""
 
 
 class RecipientFate(StrEnum):
@@ -77,7 +81,8 @@ class HeldMessage:
     ``attempts`` counts tries at the next hop, ``not_before`` the Unix time
     before which none is made. ``order`` names the operator's order that freed
     it, "" while it follows its sender's state. ``notice`` marks mail that the
-    shaper itself wrote (a DSN): it is never held back.
+    shaper itself wrote (a DSN): it is never held back. ``told`` are the positions
+    whose failure the sender has been told of.
     """
 
     submission: Submission
@@ -88,6 +93,7 @@ class HeldMessage:
     order: str = ""
     notice: bool = False
     fates: Mapping[int, RecipientFate] = field(default_factory=dict)
+    told: frozenset[int] = frozenset()
 
     @property
     def id(self) -> str:

@@ -88,6 +88,11 @@ class Spool(Protocol):
     ) -> HeldMessage:
         """Record durably what became of recipients, with the replies they got."""
 
+    async def note_told(
+        self, message_id: str, positions: Sequence[int]
+    ) -> HeldMessage:
+        """Record durably that the sender was told of these failures."""
+
     async def note_order(self, message_id: str, order: str) -> HeldMessage:
         """Record durably that an operator's order freed the message."""
 
@@ -134,13 +139,13 @@ class Ledger(Protocol):
         """Return the login of a queue id."""
 
     async def put_case(self, case_id: str, sender: str, body: bytes) -> None:
-        """Store a case as JSON."""
+        """Store an instance's part of a case as JSON, under ``case/instance``."""
 
     async def get_case(self, case_id: str) -> bytes | None:
         """Return a case."""
 
     async def cases(self) -> list[bytes]:
-        """Return all stored cases, newest last."""
+        """Return all stored parts of cases."""
 
     async def put_held(self, instance: str, message_id: str, body: bytes) -> None:
         """Index a held message for the other instances."""

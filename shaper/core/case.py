@@ -1,0 +1,254 @@
+"""A case: the story of one departure from normal, as an operator reads it.
+
+Each instance keeps its own part of a case (what it held, which samples it saw)
+and the parts are merged when somebody reads. Samples are bounded and come from
+outside: whoever shows them escapes them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from shaper.core.evidence import Evidence
+from shaper.core.state import Event, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from shaper.core.judgement import Transition
+    from shaper.core.message import Submission
+    from shaper.core.record import Run
+
+__all__ = ["Case", "Step", "merge"]
+
+SAMPLES = 10
+DOMAINS = 200
+CLIENTS = 50
+STEPS = 100
+_TEXT = 200  # characters of a subject that are kept
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of the story: when, what, and by whom (an operator, or "")."""
+
+    at: float
+    event: str
+    state: str
+    by: str = ""
+    reason: str = ""
+    evidence: Evidence | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        data: dict[str, Any] = {"at": self.at, "event": self.event, "state": self.state}
+        if self.by:
+            data["by"] = self.by
+        if self.reason:
+            data["reason"] = self.reason
+        if self.evidence is not None:
+            data["evidence"] = self.evidence.to_json()
+        return data
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Step:
+        """Rebuild; raises KeyError, TypeError or ValueError."""
+        evidence = data.get("evidence")
+        return cls(
+            float(data["at"]),
+            str(data["event"]),
+            str(data["state"]),
+            str(data.get("by", "")),
+            str(data.get("reason", "")),
+            Evidence.from_json(evidence) if evidence is not None else None,
+        )
+
+
+@dataclass(slots=True)
+class Case:
+    """What one instance knows of a case. Counts are of messages and recipients.
+
+    ``onset`` is when the run of sending began that led to the alarm, ``escaped``
+    what left between onset and alarm, ``held`` what was ever held. ``part`` names
+    the instance that keeps this part, "" for a merged case.
+    """
+
+    id: str
+    sender: str
+    opened: float
+    part: str = ""
+    onset: float = 0.0
+    escaped: tuple[int, int] = (0, 0)
+    held: tuple[int, int] = (0, 0)
+    delivered: tuple[int, int] = (0, 0)
+    state: State = State.SLOWED
+    closed: float = 0.0
+    outcome: str = ""
+    steps: list[Step] = field(default_factory=list)
+    subjects: list[str] = field(default_factory=list)
+    domains: Counter[str] = field(default_factory=Counter)
+    clients: Counter[str] = field(default_factory=Counter)
+    told: list[str] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, case_id: str, sender: str, run: Run, at: float, part: str) -> Case:
+        """Open a case at the alarm; ``run`` is what had left by then."""
+        return cls(
+            case_id,
+            sender,
+            at,
+            part,
+            onset=run.since or at,
+            escaped=(run.messages, run.recipients),
+        )
+
+    def moved(self, transition: Transition, by: str = "", reason: str = "") -> None:
+        """Add a change of state; a return to normal closes the case."""
+        self.note(
+            Step(
+                transition.at,
+                transition.event.value,
+                transition.new.value,
+                by,
+                reason,
+                transition.evidence,
+            )
+        )
+        self.state = transition.new
+        if transition.new is State.NORMAL:
+            self.closed = transition.at
+            faded = transition.event is Event.CALM
+            self.outcome = "faded" if faded else "innocent"
+
+    def note(self, step: Step) -> None:
+        """Add a line to the story; the first and the latest lines are kept."""
+        self.steps.append(step)
+        if len(self.steps) > STEPS:
+            del self.steps[1]
+
+    def saw(self, submission: Submission) -> None:
+        """Count a held message and keep samples of it."""
+        recipients = submission.envelope.recipients
+        messages, total = self.held
+        self.held = (messages + 1, total + len(recipients))
+        subject = submission.subject[:_TEXT]
+        if subject and subject not in self.subjects and len(self.subjects) < SAMPLES:
+            self.subjects.append(subject)
+        for recipient in recipients:
+            _count(self.domains, recipient.domain, DOMAINS)
+        if submission.client.address:
+            _count(self.clients, submission.client.address, CLIENTS)
+
+    def left(self, recipients: int) -> None:
+        """Count a held message's recipients as delivered."""
+        messages, total = self.delivered
+        self.delivered = (messages + 1, total + recipients)
+
+    def encode(self) -> bytes:
+        """Return the stored form."""
+        data = {
+            "id": self.id,
+            "sender": self.sender,
+            "opened": self.opened,
+            "part": self.part,
+            "onset": self.onset,
+            "escaped": self.escaped,
+            "held": self.held,
+            "delivered": self.delivered,
+            "state": self.state.value,
+            "closed": self.closed,
+            "outcome": self.outcome,
+            "steps": [step.to_json() for step in self.steps],
+            "subjects": self.subjects,
+            "domains": self.domains,
+            "clients": self.clients,
+            "told": self.told,
+        }
+        return json.dumps(data, separators=(",", ":"), allow_nan=False).encode()
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Case:
+        """Rebuild from the stored form. Raises ValueError on anything else."""
+        try:
+            data = json.loads(raw)
+            return cls(
+                id=str(data["id"]),
+                sender=str(data["sender"]),
+                opened=float(data["opened"]),
+                part=str(data["part"]),
+                onset=float(data["onset"]),
+                escaped=_pair(data["escaped"]),
+                held=_pair(data["held"]),
+                delivered=_pair(data["delivered"]),
+                state=State(data["state"]),
+                closed=float(data["closed"]),
+                outcome=str(data["outcome"]),
+                steps=[Step.from_json(step) for step in data["steps"]],
+                subjects=[str(s) for s in data["subjects"]],
+                domains=_counter(data["domains"]),
+                clients=_counter(data["clients"]),
+                told=[str(s) for s in data["told"]],
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            msg = f"a case is not what was stored: {error}"
+            raise ValueError(msg) from error
+
+
+def merge(parts: Iterable[Case]) -> Case:
+    """Return one case out of the parts that several instances keep.
+
+    State and story follow the part that knows the latest step. Raises ValueError
+    without parts.
+    """
+    ordered = sorted(parts, key=lambda case: (case.opened, case.id))
+    if not ordered:
+        msg = "there is no part of this case"
+        raise ValueError(msg)
+    latest = max(ordered, key=lambda case: case.steps[-1].at if case.steps else 0.0)
+    whole = Case(
+        latest.id,
+        latest.sender,
+        ordered[0].opened,
+        onset=min(case.onset for case in ordered),
+        escaped=max(case.escaped for case in ordered),
+        state=latest.state,
+        closed=latest.closed,
+        outcome=latest.outcome,
+    )
+    seen: set[tuple[float, str]] = set()
+    steps = [step for case in ordered for step in case.steps]
+    for step in sorted(steps, key=lambda step: step.at):
+        if (step.at, step.event) not in seen:
+            seen.add((step.at, step.event))
+            whole.steps.append(step)
+    for case in ordered:
+        whole.held = _add(whole.held, case.held)
+        whole.delivered = _add(whole.delivered, case.delivered)
+        whole.domains.update(case.domains)
+        whole.clients.update(case.clients)
+        whole.told = sorted({*whole.told, *case.told})
+        fresh = [s for s in case.subjects if s not in whole.subjects]
+        whole.subjects.extend(fresh[: SAMPLES - len(whole.subjects)])
+    return whole
+
+
+def _add(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
+    return a[0] + b[0], a[1] + b[1]
+
+
+def _pair(data: Any) -> tuple[int, int]:  # noqa: ANN401
+    first, second = data
+    return int(first), int(second)
+
+
+def _counter(data: dict[str, Any]) -> Counter[str]:
+    return Counter({str(key): int(value) for key, value in data.items()})
+
+
+def _count(counter: Counter[str], key: str, most: int) -> None:
+    """Count a key, unless it is new and the counter is full."""
+    if key in counter or len(counter) < most:
+        counter[key] += 1

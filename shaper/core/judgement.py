@@ -1,0 +1,174 @@
+"""The decision about one message, and the review of a sender as time passes.
+
+Pure: the record of a sender goes in and is changed, what happened comes out as
+values. The message that raises the alarm is itself held, because the state is
+changed before the action is chosen. A message is weighed once however often
+the MTA retries it, and a message that an operator allowed beforehand (an
+exemption, a planned burst) is not weighed at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from shaper.core.evidence import Evidence, Level, standing, weigh
+from shaper.core.message import Action
+from shaper.core.record import Run
+from shaper.core.state import Event, State, next_state
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shaper.core.model import Model
+    from shaper.core.record import Record
+
+__all__ = [
+    "Judgement",
+    "Rules",
+    "Transition",
+    "fingerprint",
+    "judge",
+    "move",
+    "review",
+]
+
+# A run of sending is over once the evidence has drained to this part of the
+# slow limit; what left before that is not counted as escaped.
+_RUN_OVER = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """When states change by themselves. Times in seconds.
+
+    ``low_mark`` is the share of the slow limit under which a sender is calm,
+    ``dwell`` how long it must stay so, ``block_after`` how long a sender may stay
+    slowed with the anomaly present, ``block_at`` how many held messages block.
+    """
+
+    low_mark: float = 0.5
+    dwell: float = 600.0
+    block_after: float = 4 * 3600.0
+    block_at: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A change of state that happened, with the evidence it rests on."""
+
+    event: Event
+    old: State
+    new: State
+    at: float
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What is done with a message, and what changed on the way.
+
+    ``weighed`` is false for retries and allowances; ``allowance`` names what let
+    the message pass unweighed ("exemption", "plan" or "").
+    """
+
+    action: Action
+    transitions: tuple[Transition, ...]
+    evidence: Evidence
+    weighed: bool
+    allowance: str = ""
+
+
+def fingerprint(ident: str, message_id: str, sender: str, recipients: str) -> str:
+    """Return what makes a message the same one when the MTA offers it again.
+
+    The Message-ID alone could be repeated by a thief at will; with the same
+    recipients it gains nothing from that.
+    """
+    text = "\0".join((ident, message_id, sender, recipients))
+    raw = text.encode("utf-8", "surrogateescape")
+    return hashlib.blake2b(raw, digest_size=8).hexdigest()
+
+
+def move(record: Record, event: Event, now: float, evidence: Evidence) -> Transition:
+    """Change the state of a sender. Raises IllegalTransitionError, changing nothing."""
+    old = record.state
+    record.state = next_state(old, event)
+    record.since = now
+    record.calm_since = 0.0
+    if record.state is State.NORMAL:
+        record.run = Run()
+    return Transition(event, old, record.state, now, evidence)
+
+
+def judge(  # noqa: PLR0913
+    record: Record,
+    model: Model,
+    rules: Rules,
+    recipients: Sequence[int],
+    mark: str,
+    waiting: int,
+    now: float,
+) -> Judgement:
+    """Decide about a message of this sender and update its record.
+
+    ``recipients`` are keyed hashes, ``mark`` is the message's fingerprint,
+    ``waiting`` how many messages of the sender are held already. The same
+    arguments always give the same judgement.
+    """
+    exempt = record.exemption is not None and now < record.exemption.until
+    if record.exemption is not None and not exempt:
+        record.exemption = None
+    if record.state is not State.BLOCKED and (exempt or record.consume_plan(now)):
+        allowance = "exemption" if exempt else "plan"
+        evidence = standing(record.profile, model, now)
+        return Judgement(Action.PASS, (), evidence, weighed=False, allowance=allowance)
+    if mark in record.recent:
+        evidence = standing(record.profile, model, now)
+        return Judgement(_action(record), (), evidence, weighed=False)
+    before = standing(record.profile, model, now)
+    if before.total < _RUN_OVER * before.limits[1]:
+        record.run = Run(since=now)
+    evidence = weigh(record.profile, model, recipients, now)
+    record.remember(mark)
+    transitions = []
+    if evidence.level >= Level.SLOW and record.state is State.NORMAL:
+        transitions.append(move(record, Event.ALARM, now, evidence))
+    if record.state is State.SLOWED:
+        if evidence.level >= Level.BLOCK:
+            transitions.append(move(record, Event.SEVERE, now, evidence))
+        elif waiting + 1 >= rules.block_at:
+            transitions.append(move(record, Event.CROWDED, now, evidence))
+    if record.state is State.NORMAL:
+        run = record.run
+        record.run = Run(
+            run.since or now, run.messages + 1, run.recipients + len(recipients)
+        )
+    return Judgement(_action(record), tuple(transitions), evidence, weighed=True)
+
+
+def review(record: Record, model: Model, rules: Rules, now: float) -> Transition | None:
+    """Judge a slowed sender as time passes, without a message.
+
+    Evidence only falls here. Returns the change of state, or None.
+    """
+    if record.state is not State.SLOWED:
+        return None
+    evidence = standing(record.profile, model, now)
+    if evidence.total < rules.low_mark * evidence.limits[1]:
+        # A clock that stepped back must not make the calm look longer or shorter
+        # than it was: it starts anew.
+        if not record.calm_since or record.calm_since > now:
+            record.calm_since = now
+        if now - record.calm_since >= rules.dwell:
+            return move(record, Event.CALM, now, evidence)
+        return None
+    record.calm_since = 0.0
+    if now - record.since >= rules.block_after:
+        return move(record, Event.PERSISTED, now, evidence)
+    return None
+
+
+def _action(record: Record) -> Action:
+    return Action.PASS if record.state is State.NORMAL else Action.HOLD

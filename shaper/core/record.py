@@ -1,0 +1,174 @@
+"""Everything the shaper remembers of one sender, as one stored value.
+
+The record is the unit of storage: it is read, judged and written back as a
+whole (compare and set), so a message costs one round trip to Redis. It is one
+line of JSON followed by the detector's profile in its own compact form.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from shaper.core.profile import Profile
+from shaper.core.state import State
+
+__all__ = ["Exemption", "Plan", "Record", "Run"]
+
+# Retries of the MTA arrive within its maximal backoff (Postfix: 4000 s) and a
+# sender rarely has more of them waiting than this; an older one merely counts
+# as a new message.
+RECENT = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Exemption:
+    """An operator lets a sender's mail pass unjudged until a time (Unix)."""
+
+    until: float
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A burst the operator expects: up to ``messages`` between two Unix times."""
+
+    start: float
+    end: float
+    messages: int
+    by: str
+    reason: str
+    used: int = 0
+
+    def open_at(self, now: float) -> bool:
+        """Whether the plan lets one more message pass now."""
+        return self.start <= now < self.end and self.used < self.messages
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What left since the evidence last stood near zero: what had escaped."""
+
+    since: float = 0.0
+    messages: int = 0
+    recipients: int = 0
+
+
+@dataclass(slots=True)
+class Record:
+    """State, allowances and learned profile of one sender.
+
+    ``since`` is when the state was entered, ``calm_since`` when the evidence
+    last went under the low mark while slowed (0: it has not). ``case`` is the id
+    of the open case, "" without one. ``recent`` are fingerprints of the latest
+    messages, so that a retry of the MTA is not weighed twice.
+    """
+
+    sender: str
+    profile: Profile
+    state: State = State.NORMAL
+    since: float = 0.0
+    calm_since: float = 0.0
+    case: str = ""
+    exemption: Exemption | None = None
+    plans: tuple[Plan, ...] = ()
+    run: Run = field(default_factory=Run)
+    recent: tuple[str, ...] = ()
+
+    @classmethod
+    def new(cls, sender: str, now: float) -> Record:
+        """Return the record of a sender that was never seen before."""
+        kind = sender.partition(":")[0] or "from"
+        return cls(sender, Profile.new(now, kind), since=now)
+
+    def remember(self, fingerprint: str) -> None:
+        """Note a message as weighed."""
+        self.recent = (*self.recent[-(RECENT - 1) :], fingerprint)
+
+    def consume_plan(self, now: float) -> bool:
+        """Take one message from an open plan; expired plans are forgotten."""
+        plans = [plan for plan in self.plans if now < plan.end]
+        for i, plan in enumerate(plans):
+            if plan.open_at(now):
+                plans[i] = replace(plan, used=plan.used + 1)
+                self.plans = tuple(plans)
+                return True
+        self.plans = tuple(plans)
+        return False
+
+    @property
+    def noteworthy(self) -> bool:
+        """Whether losing this record would forget an operator or an alarm."""
+        return bool(self.state is not State.NORMAL or self.exemption or self.plans)
+
+    def standing_json(self) -> dict[str, Any]:
+        """Return all but profile, run and recent: what the audit journal keeps."""
+        data: dict[str, Any] = {
+            "sender": self.sender,
+            "state": self.state.value,
+            "since": self.since,
+        }
+        if self.calm_since:
+            data["calm_since"] = self.calm_since
+        if self.case:
+            data["case"] = self.case
+        if self.exemption:
+            e = self.exemption
+            data["exemption"] = [e.until, e.by, e.reason]
+        if self.plans:
+            data["plans"] = [
+                [p.start, p.end, p.messages, p.by, p.reason, p.used] for p in self.plans
+            ]
+        return data
+
+    def apply_standing(self, data: dict[str, Any]) -> None:
+        """Take over what ``standing_json`` gave.
+
+        Raises KeyError, TypeError or ValueError, and changes nothing then.
+        """
+        state = State(data["state"])
+        since = float(data["since"])
+        calm_since = float(data.get("calm_since", 0.0))
+        exemption = None
+        if "exemption" in data:
+            until, by, reason = data["exemption"]
+            exemption = Exemption(float(until), str(by), str(reason))
+        plans = tuple(
+            Plan(float(s), float(e), int(m), str(by), str(reason), int(used))
+            for s, e, m, by, reason, used in data.get("plans", ())
+        )
+        self.state, self.since, self.calm_since = state, since, calm_since
+        self.case = str(data.get("case", ""))
+        self.exemption, self.plans = exemption, plans
+
+    def encode(self) -> bytes:
+        """Return the stored form."""
+        data = self.standing_json()
+        if self.run.messages:
+            data["run"] = [self.run.since, self.run.messages, self.run.recipients]
+        if self.recent:
+            data["recent"] = self.recent
+        head = json.dumps(data, separators=(",", ":"), allow_nan=False)
+        return head.encode() + b"\n" + self.profile.encode()
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Record:
+        """Rebuild from the stored form. Raises ValueError on anything else."""
+        head, newline, tail = raw.partition(b"\n")
+        if not newline:
+            msg = "a sender's record has no profile"
+            raise ValueError(msg)
+        try:
+            data = json.loads(head)
+            record = cls(str(data["sender"]), Profile.decode(tail))
+            record.apply_standing(data)
+            if "run" in data:
+                since, messages, recipients = data["run"]
+                record.run = Run(float(since), int(messages), int(recipients))
+            record.recent = tuple(map(str, data.get("recent", ())))
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
+            msg = f"a sender's record is not what was stored: {error}"
+            raise ValueError(msg) from error
+        return record

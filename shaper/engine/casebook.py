@@ -1,0 +1,183 @@
+"""This instance's part of every open case, kept in memory and copied to Redis.
+
+A held message changes a case; a thousand of them in a second change it a
+thousand times, so the copy is written by ``flush`` once a second at most. After a
+loss of Redis the cases are rebuilt from the journal (state and story) and from
+the spool (samples and counts).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from shaper.core.case import Case, Step, merge
+from shaper.core.ports import StateUnavailableError
+from shaper.core.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from shaper.core.judgement import Transition
+    from shaper.core.message import HeldMessage, Submission
+    from shaper.core.ports import Ledger
+    from shaper.core.record import Run
+
+__all__ = ["Casebook"]
+
+log = logging.getLogger(__name__)
+
+
+class Casebook:
+    """Cases by id."""
+
+    def __init__(self, ledger: Ledger, instance: str) -> None:
+        """Start empty."""
+        self._ledger = ledger
+        self._instance = instance
+        self._cases: dict[str, Case] = {}
+        self._dirty: set[str] = set()
+
+    def get(self, case_id: str) -> Case | None:
+        """Return this instance's part of a case."""
+        return self._cases.get(case_id)
+
+    def open_cases(self) -> list[Case]:
+        """Return the parts whose case is open."""
+        return [case for case in self._cases.values() if not case.closed]
+
+    def transition(
+        self,
+        case_id: str,
+        sender: str,
+        run: Run,
+        transition: Transition,
+        by: str = "",
+        reason: str = "",
+    ) -> Case:
+        """Write a change of state into the case, opening it when it is new."""
+        case = self._cases.get(case_id)
+        if case is None:
+            case = Case.open(
+                case_id, sender, run, transition.at, self._instance
+            )
+            self._cases[case_id] = case
+        case.moved(transition, by, reason)
+        self._dirty.add(case_id)
+        return case
+
+    def note(self, case_id: str, step: Step) -> None:
+        """Add a line to a case, if this instance knows it."""
+        case = self._cases.get(case_id)
+        if case is not None:
+            case.note(step)
+            self._dirty.add(case_id)
+
+    def saw(self, case_id: str, submission: Submission) -> None:
+        """Count a held message; another instance may have opened the case."""
+        if not case_id:
+            return
+        case = self._cases.get(case_id)
+        if case is None:
+            case = Case(
+                case_id, submission.sender, submission.received, self._instance
+            )
+            self._cases[case_id] = case
+        case.saw(submission)
+        self._dirty.add(case_id)
+
+    def left(self, message: HeldMessage, recipients: int) -> None:
+        """Count recipients of a held message that were delivered."""
+        case = self._cases.get(message.case)
+        if case is not None and recipients:
+            case.left(recipients)
+            self._dirty.add(message.case)
+
+    def mark_told(self, case_id: str, what: str) -> None:
+        """Note that people were told of a step."""
+        case = self._cases.get(case_id)
+        if case is not None and what not in case.told:
+            case.told.append(what)
+            self._dirty.add(case_id)
+
+    async def flush(self) -> None:
+        """Copy what changed to Redis; closed cases then leave the memory.
+
+        A failure is kept for the next call.
+        """
+        for case_id in list(self._dirty):
+            case = self._cases.get(case_id)
+            if case is None:
+                self._dirty.discard(case_id)
+                continue
+            self._dirty.discard(case_id)
+            try:
+                await self._ledger.put_case(
+                    f"{case_id}/{self._instance}", case.sender, case.encode()
+                )
+            except StateUnavailableError:
+                self._dirty.add(case_id)
+                return
+            if case.closed and case_id not in self._dirty:
+                del self._cases[case_id]
+
+    async def load(self) -> None:
+        """Take this instance's open cases back from Redis.
+
+        Raises StateUnavailableError.
+        """
+        for raw in await self._ledger.cases():
+            case = _decoded(raw)
+            if case and case.part == self._instance and not case.closed:
+                self._cases.setdefault(case.id, case)
+
+    def rebuild(self, sender: str, case_id: str, state: State, since: float) -> None:
+        """Make sure an open case exists that the journal speaks of."""
+        if case_id and case_id not in self._cases:
+            case = Case(
+                case_id, sender, since, self._instance, onset=since, state=state
+            )
+            case.note(Step(since, "restored", state.value))
+            self._cases[case_id] = case
+            self._dirty.add(case_id)
+
+    async def read(self) -> list[Case]:
+        """Return every case, the parts of all instances merged, oldest first.
+
+        With Redis away these are the parts of this instance.
+        """
+        parts: dict[str, dict[str, Case]] = {}
+        try:
+            for raw in await self._ledger.cases():
+                case = _decoded(raw)
+                if case is not None:
+                    parts.setdefault(case.id, {})[case.part] = case
+        except StateUnavailableError:
+            log.warning("Redis is away: only this instance's cases are shown")
+        for case in self._cases.values():
+            parts.setdefault(case.id, {})[self._instance] = case
+        merged = [merge(own.values()) for own in parts.values()]
+        return sorted(merged, key=lambda case: case.opened)
+
+    def adopt(self, cases: Iterable[Case]) -> None:
+        """Close parts here whose case another instance has closed."""
+        for whole in cases:
+            own = self._cases.get(whole.id)
+            if own is not None and whole.closed and not own.closed:
+                own.state, own.closed = whole.state, whole.closed
+                own.outcome = whole.outcome
+                self._dirty.add(own.id)
+
+    def forget(self, sender: str) -> None:
+        """Drop a sender's cases from memory."""
+        for case_id in [i for i, c in self._cases.items() if c.sender == sender]:
+            del self._cases[case_id]
+            self._dirty.discard(case_id)
+
+
+def _decoded(raw: bytes) -> Case | None:
+    try:
+        return Case.decode(raw)
+    except ValueError as error:
+        log.error("a case in Redis is damaged: %s", error)  # noqa: TRY400
+        return None

@@ -1,0 +1,215 @@
+"""One attempt to send a held message on, and what follows from it.
+
+Order of writes, so that a crash at any point loses nothing and repeats at most
+the delivery whose outcome could not be written (RFC 1047): the attempt is noted
+before the next hop is called, the fate of each recipient after it answered,
+the notification (DSN) is in the spool before the message leaves it. A message
+none of whose recipients waits is *finished*; finishing is idempotent and is done
+again at start.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from shaper.core.dsn import failure_report
+from shaper.core.envelope import Client
+from shaper.core.message import HeldMessage, RecipientFate, Submission
+from shaper.core.ports import SpoolCorruptError, SpoolFullError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    from shaper.core.envelope import Envelope
+    from shaper.core.ports import Spool
+    from shaper.core.reply import Reply
+    from shaper.engine.heldmail import HeldMail
+
+__all__ = ["Backoff", "Delivery", "Send"]
+
+log = logging.getLogger(__name__)
+
+_HEADER_END = b"\r\n\r\n"
+_MOST_HEADER = 256 * 1024
+
+
+class Send(Protocol):
+    """Send one message over the next hop's pool (``shaper.smtp``)."""
+
+    async def __call__(
+        self,
+        envelope: Envelope,
+        client: Client,
+        chunks: AsyncIterator[bytes],
+        recipients: Sequence[int],
+    ) -> tuple[Mapping[int, Reply], Reply]:
+        """Return the replies per recipient position and the final one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Pause after a temporary failure: doubles from ``first`` to ``longest`` s."""
+
+    first: float = 300.0
+    longest: float = 4000.0
+
+    def after(self, attempts: int) -> float:
+        """Return the pause that follows attempt number ``attempts`` (1-based)."""
+        # The exponent is capped before the power: a message tried by hand a
+        # thousand times would leave the range of floats.
+        return min(self.first * 2.0 ** min(max(attempts - 1, 0), 30), self.longest)
+
+
+class Delivery:
+    """Takes held messages out of the spool, one recipient's fate after another."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        held: HeldMail,
+        send: Send,
+        clock: Callable[[], float],
+        hostname: str,
+        backoff: Backoff,
+    ) -> None:
+        """``hostname`` signs the notifications."""
+        self._spool = spool
+        self._held = held
+        self._send = send
+        self._clock = clock
+        self._hostname = hostname
+        self._backoff = backoff
+        self.on_finished: Callable[[HeldMessage], None] = lambda _message: None
+        self.on_replies: Callable[
+            [HeldMessage, Mapping[int, Reply], Reply], None
+        ] = lambda _message, _replies, _end: None
+
+    async def attempt(self, message: HeldMessage) -> None:
+        """Try every waiting recipient once."""
+        now = self._clock()
+        positions = message.waiting
+        if not positions:
+            await self.finish(message, {})
+            return
+        pause = self._backoff.after(message.attempts + 1)
+        message = await self._spool.note_attempt(message.id, not_before=now + pause)
+        self._held.put(message)
+        submission = message.submission
+        try:
+            replies, end = await self._send(
+                submission.envelope,
+                submission.client,
+                self._spool.read(message.id),
+                positions,
+            )
+        except SpoolCorruptError as error:
+            # The spool has set the file aside and reports it; nothing can be sent.
+            log.error("held message %s is damaged: %s", message.id, error)  # noqa: TRY400
+            self._held.drop(message.id)
+            return
+        verdicts: dict[int, Reply] = {}
+        fates: dict[int, RecipientFate] = {}
+        for position in positions:
+            reply = replies.get(position, end)
+            verdict = end if reply.positive else reply
+            verdicts[position] = verdict
+            if verdict.positive:
+                fates[position] = RecipientFate.DELIVERED
+            elif verdict.permanent:
+                fates[position] = RecipientFate.REFUSED
+        self.on_replies(message, verdicts, end)
+        await self.settle(message, fates, verdicts)
+
+    async def settle(
+        self,
+        message: HeldMessage,
+        fates: Mapping[int, RecipientFate],
+        replies: Mapping[int, Reply],
+    ) -> None:
+        """Write down what became of recipients; finish when none waits."""
+        if not fates and not replies:
+            return
+        message = await self._spool.note_fates(
+            message.id, fates, replies, not_before=message.not_before
+        )
+        self._held.put(message)
+        if message.waiting:
+            await self._tell(message, fates, replies)
+            await self._held.publish(message)
+        else:
+            await self.finish(message, replies)
+
+    async def finish(self, message: HeldMessage, replies: Mapping[int, Reply]) -> None:
+        """Tell the sender of failures and let the message leave the spool."""
+        await self._tell(message, message.fates, replies)
+        await self._spool.remove(message.id)
+        self._held.drop(message.id)
+        await self._held.unpublish(message.id)
+        self.on_finished(message)
+
+    async def _tell(
+        self,
+        message: HeldMessage,
+        fates: Mapping[int, RecipientFate],
+        replies: Mapping[int, Reply],
+    ) -> None:
+        """Put the notification about failed recipients into the spool.
+
+        Its id follows from the message and the recipients, so a repetition after
+        a crash replaces it instead of adding another.
+        """
+        fresh = {p: fate for p, fate in fates.items() if p not in message.told}
+        if not fresh or message.notice:
+            return
+        report = failure_report(
+            message,
+            fresh,
+            replies,
+            await self._header(message.id),
+            self._hostname,
+            datetime.fromtimestamp(self._clock(), UTC),
+        )
+        if report is not None:
+            notice = HeldMessage(
+                Submission(
+                    id=f"{message.id}.dsn{min(fresh)}",
+                    sender="",
+                    envelope=report.envelope,
+                    client=Client(),
+                    received=self._clock(),
+                    subject="Undelivered mail returned to sender",
+                ),
+                size=0,
+                notice=True,
+            )
+            if self._spool.get(notice.id) is None:
+                await self._store(notice, report.content)
+        self._held.put(await self._spool.note_told(message.id, tuple(fresh)))
+
+    async def _store(self, notice: HeldMessage, content: bytes) -> None:
+        writer = self._spool.begin(notice)
+        try:
+            writer.write(content)
+            self._held.put(await writer.commit())
+        except SpoolFullError:
+            writer.abort()
+            raise
+
+    async def _header(self, message_id: str) -> bytes:
+        """Return the header block of a held message, bounded."""
+        block = b""
+        try:
+            async for chunk in self._spool.read(message_id):
+                block += chunk
+                end = block.find(_HEADER_END)
+                if end >= 0:
+                    return block[: end + 2]
+                if len(block) > _MOST_HEADER:
+                    break
+        except (SpoolCorruptError, KeyError) as error:
+            log.error("header of %s cannot be read: %s", message_id, error)  # noqa: TRY400
+            return b""
+        return block[:_MOST_HEADER]

@@ -1,0 +1,158 @@
+"""The held mail of this instance, indexed the way the trickle asks for it.
+
+The spool is the truth; this index is rebuilt from it at start. A message is in
+exactly one *lane*: that of its sender's state, that of the operator's order
+that freed it, or that of the shaper's own notices. A copy of the index goes to
+Redis so that the CLI on any host sees it; losing that copy loses nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, NamedTuple
+
+from shaper.core.ports import StateUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from shaper.core.message import HeldMessage
+    from shaper.core.ports import Ledger
+
+__all__ = ["HeldMail", "Lane"]
+
+log = logging.getLogger(__name__)
+
+
+class Lane(NamedTuple):
+    """A queue with a pace of its own. ``kind``: ``state``, ``order``, ``notice``."""
+
+    kind: str
+    name: str
+
+
+class HeldMail:
+    """Held messages by id, by lane and by sender."""
+
+    def __init__(self, ledger: Ledger, instance: str) -> None:
+        """Start empty; call ``put`` for each message of the spool."""
+        self._ledger = ledger
+        self._instance = instance
+        self._by_id: dict[str, HeldMessage] = {}
+        self._lanes: dict[Lane, dict[str, None]] = {}
+        self._per_sender: dict[str, dict[str, None]] = {}
+        self._marks: dict[str, str] = {}
+        self.bytes = 0
+
+    @staticmethod
+    def lane_of(message: HeldMessage) -> Lane:
+        """Return the lane that a message waits in."""
+        if message.notice:
+            return Lane("notice", "")
+        if message.order:
+            return Lane("order", message.order)
+        return Lane("state", message.submission.sender)
+
+    def put(self, message: HeldMessage, mark: str = "") -> Lane:
+        """Add a message or replace it by its newer self."""
+        old = self._by_id.get(message.id)
+        lane = self.lane_of(message)
+        if old is None:
+            self.bytes += message.size
+        elif self.lane_of(old) != lane:
+            self._leave(self.lane_of(old), message.id)
+        self._by_id[message.id] = message
+        self._lanes.setdefault(lane, {})[message.id] = None
+        if not message.notice:
+            sender = message.submission.sender
+            self._per_sender.setdefault(sender, {})[message.id] = None
+        if mark:
+            self._marks[mark] = message.id
+        return lane
+
+    def drop(self, message_id: str) -> None:
+        """Take a message out."""
+        message = self._by_id.pop(message_id, None)
+        if message is None:
+            return
+        self.bytes -= message.size
+        self._leave(self.lane_of(message), message_id)
+        own = self._per_sender.get(message.submission.sender)
+        if own is not None:
+            own.pop(message_id, None)
+            if not own:
+                del self._per_sender[message.submission.sender]
+        for mark in [m for m, owner in self._marks.items() if owner == message_id]:
+            del self._marks[mark]
+
+    def _leave(self, lane: Lane, message_id: str) -> None:
+        ids = self._lanes.get(lane)
+        if ids is not None:
+            ids.pop(message_id, None)
+            if not ids:
+                del self._lanes[lane]
+
+    def get(self, message_id: str) -> HeldMessage | None:
+        """Return a message, or None."""
+        return self._by_id.get(message_id)
+
+    def marked(self, mark: str) -> HeldMessage | None:
+        """Return the held message with this fingerprint, or None."""
+        return self._by_id.get(self._marks.get(mark, ""))
+
+    def __len__(self) -> int:
+        """Count all held messages, notices included."""
+        return len(self._by_id)
+
+    def all(self) -> Iterable[HeldMessage]:
+        """Return every message, in order of arrival here."""
+        return self._by_id.values()
+
+    def lanes(self) -> list[Lane]:
+        """Return the lanes that hold mail."""
+        return list(self._lanes)
+
+    def in_lane(self, lane: Lane) -> list[HeldMessage]:
+        """Return the messages of a lane in order of arrival."""
+        return [self._by_id[i] for i in self._lanes.get(lane, ())]
+
+    def waiting(self, sender: str) -> int:
+        """Count the messages of a sender that no order has freed."""
+        return len(self._lanes.get(Lane("state", sender), ()))
+
+    def of_sender(self, sender: str) -> list[HeldMessage]:
+        """Return all messages of a sender, freed or not."""
+        return [self._by_id[i] for i in self._per_sender.get(sender, ())]
+
+    async def publish(self, message: HeldMessage) -> None:
+        """Copy a message's facts to Redis; a failure is left to ``republish``."""
+        body = message.meta_json() | {
+            "size": message.size,
+            "order": message.order,
+            "attempts": message.attempts,
+            "not_before": message.not_before,
+            "fates": {str(k): v.value for k, v in message.fates.items()},
+        }
+        try:
+            await self._ledger.put_held(
+                self._instance, message.id, json.dumps(body).encode()
+            )
+        except StateUnavailableError as error:
+            log.debug("held mail not indexed in Redis: %s", error)
+
+    async def unpublish(self, message_id: str) -> None:
+        """Take a message out of the copy in Redis."""
+        try:
+            await self._ledger.drop_held(self._instance, message_id)
+        except StateUnavailableError as error:
+            log.debug("held mail not unindexed in Redis: %s", error)
+
+    async def republish(self) -> None:
+        """Make the copy in Redis equal to this index. Raises StateUnavailableError."""
+        stored = (await self._ledger.held()).get(self._instance, {})
+        for message_id in set(stored) - set(self._by_id):
+            await self._ledger.drop_held(self._instance, message_id)
+        for message in list(self._by_id.values()):
+            if message.id not in stored:
+                await self.publish(message)

@@ -1,0 +1,290 @@
+"""The records of senders: one writer at a time, Redis as the shared truth.
+
+``change`` is the only way to alter a record durably. It applies a function to
+the record and stores the result by compare and set; when another instance was
+faster the function runs again on what that instance stored, so it must do
+nothing but change the record it is given. With a record in the cache this is one
+round trip.
+
+Redis may be away, slow or emptied. Then the records in memory go on, and every
+sender that is not plainly normal is also known from the audit journal
+(``known``), so a block, a slowed state, an exemption or a plan is never forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from shaper.core.ports import StateUnavailableError
+from shaper.core.record import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from shaper.core.ports import Ledger
+
+__all__ = ["Audit", "Senders"]
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# Each entry is about 3 KiB decoded: 2,000 cost 6 MiB and cover the senders that
+# a host has active within minutes; the others cost one more round trip.
+_CACHED = 2000
+# Instances collide on one sender only while both take its mail in the same
+# millisecond; five rounds of bad luck in a row means Redis is misbehaving.
+_ROUNDS = 5
+
+
+class Audit(Protocol):
+    """The append-only journal; ``append`` returns once the line is fsync'd."""
+
+    async def append(self, event: str, **fields: Any) -> None:  # noqa: ANN401
+        """Write one record. Raises SpoolFullError."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    version: int
+    record: Record
+    dirty: bool = False
+
+
+class Senders:
+    """Records by sender name, with their locks and what is known from the journal."""
+
+    def __init__(
+        self, ledger: Ledger, audit: Audit, clock: Callable[[], float]
+    ) -> None:
+        """Start empty; ``restore`` brings back what the journal knows."""
+        self._ledger = ledger
+        self._audit = audit
+        self._clock = clock
+        self._cache: OrderedDict[str, _Entry] = OrderedDict()
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+        self.known: dict[str, dict[str, Any]] = {}
+        self.unavailable_since = 0.0
+
+    def restore(self, lines: Iterable[dict[str, Any]]) -> None:
+        """Rebuild ``known`` from the journal's ``sender`` lines, oldest first."""
+        for line in lines:
+            sender = str(line["sender"])
+            probe = Record.new(sender, 0.0)
+            try:
+                probe.apply_standing(line)
+            except (KeyError, TypeError, ValueError) as error:
+                log.error("audit line about %r is unusable: %s", sender, error)
+                continue
+            if probe.noteworthy:
+                self.known[sender] = probe.standing_json()
+            else:
+                self.known.pop(sender, None)
+
+    async def synchronise(self) -> None:
+        """Make Redis and ``known`` agree, in both directions.
+
+        Senders that only the journal knows are stored again; senders that only
+        Redis knows (another instance's, or a crash before the journal) are noted.
+        """
+        names = set(self.known)
+        for state in ("slowed", "blocked"):
+            names.update(await self._ledger.senders(state))
+        for name in names:
+            await self.change(name, lambda _: None)
+
+    def names(self, state: str) -> list[str]:
+        """Return the known senders in a state."""
+        return [name for name, line in self.known.items() if line["state"] == state]
+
+    def cached(self, sender: str) -> Record | None:
+        """Return the record if it is in memory; for reading and for ``touch``."""
+        entry = self._cache.get(sender)
+        return entry.record if entry else None
+
+    async def read(self, sender: str) -> tuple[Record, bool]:
+        """Return the current record and whether the sender was ever seen."""
+        try:
+            version, raw = await self._ledger.load(sender)
+        except StateUnavailableError:
+            entry = self._cache.get(sender)
+            if entry:
+                return entry.record, True
+            return self._fresh(sender), sender in self.known
+        return self._parsed(sender, raw), version > 0 or sender in self.known
+
+    async def change(
+        self,
+        sender: str,
+        apply: Callable[[Record], T],
+        **why: Any,  # noqa: ANN401
+    ) -> tuple[Record, T]:
+        """Apply a change and store it; ``why`` goes into the journal's line.
+
+        Raises SpoolFullError when the journal cannot take a change of state.
+        """
+        async with self._locked(sender):
+            entry = await self._entry(sender)
+            for _ in range(_ROUNDS):
+                result = apply(entry.record)
+                if await self._store(sender, entry):
+                    break
+            else:
+                log.error("record of %r is changed by others too fast", sender)
+            await self._observe(entry.record, why)
+            return entry.record, result
+
+    def touch(self, sender: str, apply: Callable[[Record], None]) -> None:
+        """Apply a change that may be lost (learning); stored by ``flush``."""
+        entry = self._cache.get(sender)
+        if entry:
+            apply(entry.record)
+            entry.dirty = True
+
+    async def flush(self) -> None:
+        """Store the records that ``touch`` changed."""
+        for sender in [name for name, entry in self._cache.items() if entry.dirty]:
+            async with self._locked(sender):
+                entry = self._cache.get(sender)
+                if entry and entry.dirty:
+                    await self._store(sender, entry)
+
+    def forget(self, sender: str) -> None:
+        """Drop a sender from memory; the caller removes it from the stores."""
+        self._cache.pop(sender, None)
+        self.known.pop(sender, None)
+
+    async def _entry(self, sender: str) -> _Entry:
+        entry = self._cache.get(sender)
+        if entry is None:
+            try:
+                version, raw = await self._ledger.load(sender)
+                self._reachable()
+            except StateUnavailableError as error:
+                self._unreachable(error)
+                entry = _Entry(0, self._fresh(sender), dirty=True)
+            else:
+                entry = _Entry(version, self._parsed(sender, raw))
+            self._cache[sender] = entry
+            self._evict()
+        self._cache.move_to_end(sender)
+        return entry
+
+    async def _store(self, sender: str, entry: _Entry) -> bool:
+        """Store the entry; False when it was replaced by a newer record.
+
+        Unreachable Redis counts as stored: the record stays in memory, marked
+        dirty, and the journal has what must not be lost.
+        """
+        entry.dirty = False
+        record = entry.record
+        raw = record.encode()
+        try:
+            done, version, current = await self._ledger.save(
+                sender, entry.version, raw, record.state.value
+            )
+            self._reachable()
+        except StateUnavailableError as error:
+            entry.dirty = True
+            self._unreachable(error)
+            return True
+        entry.version = version
+        if not done:
+            entry.record = self._parsed(sender, current)
+        return done
+
+    def _parsed(self, sender: str, raw: bytes) -> Record:
+        """Return a stored record; a damaged or missing one is rebuilt."""
+        if raw:
+            try:
+                return Record.decode(raw)
+            except ValueError as error:
+                log.error("record of %r in Redis is damaged: %s", sender, error)
+        return self._fresh(sender)
+
+    def _fresh(self, sender: str) -> Record:
+        """Return a record without history, with what the journal knows of it."""
+        record = Record.new(sender, self._clock())
+        if line := self.known.get(sender):
+            record.apply_standing(line)
+        return record
+
+    async def _observe(self, record: Record, why: dict[str, Any]) -> None:
+        """Journal a record whose standing is not what was known of it."""
+        line = record.standing_json() if record.noteworthy else None
+        if _essence(line) == _essence(self.known.get(record.sender)):
+            return
+        await self._audit.append("sender", **record.standing_json(), **why)
+        if line is None:
+            self.known.pop(record.sender, None)
+        else:
+            self.known[record.sender] = line
+
+    def _evict(self) -> None:
+        while len(self._cache) > _CACHED:
+            for name, entry in self._cache.items():
+                if not entry.dirty and name not in self._locks:
+                    del self._cache[name]
+                    break
+            else:
+                return
+
+    def _locked(self, sender: str) -> _SenderLock:
+        return _SenderLock(self._locks, sender)
+
+    def _unreachable(self, error: StateUnavailableError) -> None:
+        if not self.unavailable_since:
+            self.unavailable_since = self._clock()
+            log.error("Redis cannot be used, going on from memory: %s", error)
+
+    def _reachable(self) -> None:
+        if self.unavailable_since:
+            log.warning("Redis can be used again")
+            self.unavailable_since = 0.0
+
+
+class _SenderLock:
+    """A lock that exists only while somebody wants it."""
+
+    def __init__(self, locks: dict[str, tuple[asyncio.Lock, int]], name: str) -> None:
+        self._locks = locks
+        self._name = name
+
+    async def __aenter__(self) -> None:
+        lock, users = self._locks.get(self._name) or (asyncio.Lock(), 0)
+        self._locks[self._name] = (lock, users + 1)
+        try:
+            await lock.acquire()
+        except BaseException:
+            self._leave(lock)
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        lock, _users = self._locks[self._name]
+        lock.release()
+        self._leave(lock)
+
+    def _leave(self, lock: asyncio.Lock) -> None:
+        users = self._locks[self._name][1] - 1
+        if users:
+            self._locks[self._name] = (lock, users)
+        else:
+            del self._locks[self._name]
+
+
+def _essence(line: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return what of a standing must survive a loss of Redis.
+
+    The calm clock restarts harmlessly and a plan's count of used messages would
+    cost a synchronous write for each message of a newsletter.
+    """
+    if line is None:
+        return None
+    essence = {key: value for key, value in line.items() if key != "calm_since"}
+    if plans := essence.get("plans"):
+        essence["plans"] = [plan[:5] for plan in plans]
+    return essence
