@@ -1,0 +1,1 @@
+"""Signed exchange of reputation facts between independent operators."""
