@@ -1,0 +1,235 @@
+"""The evidence against a sender: how far from its own normal, in nats, and why.
+
+Each part has a value and a limit of this sender; the part nearest to its limit
+decides. Parts see the same messages on different time scales, so they are not
+added up. ``total`` is the main part's share of its limit times -ln(budget):
+9.2 nats is what an innocent sender reaches on one active day in 10,000.
+
+Pure: the profile is changed, ``now`` is given, equal inputs give equal
+evidence, so a line of the audit journal can be judged again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from shaper.core.learning import acquit, convict, familiarity, learn
+from shaper.core.model import BUCKETS
+from shaper.core.surprise import add_bounces, add_message, elapse, limits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shaper.core.model import Model
+    from shaper.core.profile import Profile
+
+__all__ = [
+    "BUDGET",
+    "Evidence",
+    "Level",
+    "OutcomeKind",
+    "Part",
+    "acquit",
+    "convict",
+    "familiarity",
+    "learn",
+    "record_outcome",
+    "sentence",
+    "standing",
+    "weigh",
+]
+
+BUDGET = 1e-4  # false slow alarms per active sender-day that the limits aim at
+_SLOW = -math.log(BUDGET)
+_BOUNCES = "bounces"
+_BOUNCE_LIMIT = 9.0  # nats, the alarm of the CUSUM (Page 1954)
+_BOUNCE_PRIOR = 40.0  # recipients' worth of the population in a sender's ratio
+_BOUNCE_MEMORY = 500.0  # recipients' worth of outcomes remembered
+_RUN_OVER = 0.05  # share of the limit under which a run of sending is over
+
+
+class Level(IntEnum):
+    """What the evidence calls for."""
+
+    NONE = 0
+    WATCH = 1
+    SLOW = 2
+    BLOCK = 3
+
+
+class OutcomeKind(StrEnum):
+    """What became of a recipient."""
+
+    DELIVERED = "delivered"
+    SOFT = "soft"
+    HARD_BOUNCE = "hard_bounce"
+    COMPLAINT = "complaint"
+    SUPPRESSED_ATTEMPT = "suppressed_attempt"
+
+
+# How many hard bounces an outcome weighs as. A soft failure says nothing about
+# the sender; a complaint is rarer than a bounce and never an accident.
+_WEIGHT = {
+    OutcomeKind.HARD_BOUNCE: 1.0,
+    OutcomeKind.SUPPRESSED_ATTEMPT: 1.0,
+    OutcomeKind.COMPLAINT: 1.5,
+}
+
+
+class Part(NamedTuple):
+    """One measure: its value and this sender's slow limit, both in ``note``'s unit."""
+
+    name: str
+    value: float
+    limit: float
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known against a sender at one moment.
+
+    ``limits`` are watch, slow and block in the unit of ``total``; reaching one
+    is that level. ``main`` names the part nearest to its limit.
+    """
+
+    total: float
+    limits: tuple[float, float, float]
+    level: Level
+    parts: tuple[Part, ...]
+    main: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for the audit journal."""
+        return {
+            "total": self.total,
+            "limits": list(self.limits),
+            "level": self.level.name.lower(),
+            "parts": [list(part) for part in self.parts],
+            "main": self.main,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any] | str) -> Evidence:
+        """Rebuild what ``to_json`` gave. Raises ValueError on anything else."""
+        try:
+            found = json.loads(data) if isinstance(data, str) else data
+            watch, slow, block = map(float, found["limits"])
+            return cls(
+                total=float(found["total"]),
+                limits=(watch, slow, block),
+                level=Level[found["level"].upper()],
+                parts=tuple(
+                    Part(str(n), float(v), float(limit), str(note))
+                    for n, v, limit, note in found["parts"]
+                ),
+                main=str(found["main"]),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            msg = f"this is no evidence record: {error}"
+            raise ValueError(msg) from error
+
+
+def weigh(
+    profile: Profile, model: Model, recipients: Sequence[int], now: float
+) -> Evidence:
+    """Add the cost of a message about to be sent; return the evidence with it."""
+    elapse(profile, model, now)
+    bounds = limits(profile, model)
+    if recipients:
+        contacts = profile.contacts
+        if all(b < _RUN_OVER * x for b, x in zip(profile.levels, bounds, strict=True)):
+            contacts.mark = len(contacts)
+        add_message(profile, model, contacts.tiers(recipients))
+    evidence = _judge(profile, model, bounds)
+    _note_peaks(profile)
+    return evidence
+
+
+def standing(profile: Profile, model: Model, now: float) -> Evidence:
+    """Return the evidence as it stands now, adding nothing."""
+    elapse(profile, model, now)
+    return _judge(profile, model, limits(profile, model))
+
+
+def record_outcome(
+    profile: Profile, model: Model, kind: OutcomeKind, count: int, now: float
+) -> Evidence:
+    """Take in what became of ``count`` recipients; return the evidence with it."""
+    elapse(profile, model, now)
+    bounds = limits(profile, model)
+    if count > 0 and kind is not OutcomeKind.SOFT:
+        seen = profile.good + profile.bad
+        normal = (profile.bad + _BOUNCE_PRIOR * model.hard_bounces) / (
+            seen + _BOUNCE_PRIOR
+        )
+        normal = min(normal, 0.5)
+        stolen = min(0.9, max(0.12, 4.0 * normal))
+        if kind is OutcomeKind.DELIVERED:
+            step = math.log((1.0 - stolen) / (1.0 - normal))
+            profile.cusum = max(0.0, profile.cusum + count * step)
+            profile.good += count
+        else:
+            weight = _WEIGHT[kind] * count
+            profile.cusum += weight * math.log(stolen / normal)
+            add_bounces(profile, -0.5 * weight * math.log(normal))
+            # What bounces during an alarm is evidence, not this sender's normal.
+            if not profile.flagged:
+                profile.bad += count
+        keep = min(1.0, _BOUNCE_MEMORY / (profile.good + profile.bad + 1.0))
+        profile.good *= keep
+        profile.bad *= keep
+    evidence = _judge(profile, model, bounds)
+    if count > 0 and profile.peaks[0] > 0:
+        _note_peaks(profile)
+    return evidence
+
+
+def sentence(evidence: Evidence) -> str:
+    """Return one English sentence that says why, with numbers."""
+    part = next((p for p in evidence.parts if p.name == evidence.main), None)
+    if part is None or part.value <= 0:
+        return "Nothing unusual."
+    return (
+        f"{part.name.capitalize()}: {part.value:.1f} {part.note}, "
+        f"{part.value / part.limit:.0%} of the {part.limit:.1f} at which "
+        f"this sender is slowed."
+    )
+
+
+def _judge(profile: Profile, model: Model, bounds: list[float]) -> Evidence:
+    parts = [
+        Part(b.name, level, bound, b.unit)
+        for b, level, bound in zip(BUCKETS, profile.levels, bounds, strict=True)
+    ]
+    parts.append(Part(_BOUNCES, profile.cusum, _BOUNCE_LIMIT, "nats"))
+    share = -1.0
+    main = _BOUNCES
+    for name, value, limit, _ in parts:
+        if value > share * limit:
+            share = value / limit
+            main = name
+    level = Level.NONE
+    if share >= model.watch:
+        level = Level.WATCH
+        if share >= 1.0:
+            level = Level.BLOCK if share >= model.block else Level.SLOW
+            profile.flagged = True
+    return Evidence(
+        _SLOW * share,
+        (_SLOW * model.watch, _SLOW, _SLOW * model.block),
+        level,
+        tuple(parts),
+        main,
+    )
+
+
+def _note_peaks(profile: Profile) -> None:
+    if profile.flagged:
+        profile.held = list(map(max, profile.held, profile.levels))
+    else:
+        profile.peaks = list(map(max, profile.peaks, profile.levels))

@@ -1,0 +1,93 @@
+"""What a sender's profile learns, and what an operator's verdict does to it.
+
+Only mail that really left as normal mail teaches (``learn``); an alarm teaches
+nothing until somebody or time has judged it. ``acquit`` teaches the whole of
+it, ``convict`` unlearns what came with it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shaper.core.contacts import NEVER
+from shaper.core.model import BUCKETS
+from shaper.core.surprise import close_day, elapse, limits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shaper.core.model import Model
+    from shaper.core.profile import Profile
+
+__all__ = ["acquit", "convict", "familiarity", "learn"]
+
+_FAMILIAR = (3.0, 2.0, 1.0, 0.0)  # by tier
+
+
+def learn(
+    profile: Profile, model: Model, recipients: Sequence[int], now: float
+) -> None:
+    """Note that a message was really sent as normal mail.
+
+    For held mail only when an operator released it as innocent.
+    """
+    elapse(profile, model, now)
+    day = int(profile.seen // 86400)
+    if profile.flagged and day > profile.day:
+        # Mail passes again, so the alarm has faded by itself: its day teaches
+        # what was passed before the alarm, and no more.
+        profile.flagged = False
+        profile.held = [0.0] * len(BUCKETS)
+        close_day(profile, model, day)
+    if not recipients:
+        return
+    contacts = profile.contacts
+    known, lately, once, never = contacts.tiers(recipients)
+    profile.today[NEVER if never else 2 if once else 1 if lately else 0] += 1.0
+    contacts.add(recipients)
+
+
+def acquit(profile: Profile, model: Model, now: float) -> None:
+    """An operator found it innocent: learn the peak in full, clear the evidence."""
+    elapse(profile, model, now)
+    peaks = [max(p, h) for p, h in zip(profile.peaks, profile.held, strict=True)]
+    bounds = limits(profile, model)
+    # Such a day may come again tomorrow: the limit is lifted to it at once, by
+    # weighing it as often as it takes, and fades like every other day.
+    for i, (peak, bound) in enumerate(zip(peaks, bounds, strict=True)):
+        if peak > bound:
+            profile.squares[i] = max(
+                profile.squares[i], peak * peak * (6.0 + profile.weight)
+            )
+    profile.peaks = [min(p, b) for p, b in zip(peaks, bounds, strict=True)]
+    _clear(profile)
+
+
+def convict(profile: Profile, model: Model, now: float) -> None:
+    """An operator confirmed a stolen account: unlearn the thief, clear the evidence."""
+    elapse(profile, model, now)
+    profile.peaks = [0.0] * len(BUCKETS)
+    profile.today = [0.0] * 4
+    profile.contacts.forget_run()
+    _clear(profile)
+
+
+def familiarity(profile: Profile, recipients: Sequence[int], now: float) -> float:
+    """Return how familiar a message's recipients are: 3 at most, 0 for strangers.
+
+    The mean over recipients, so one friend does not carry a list of strangers.
+    """
+    profile.contacts.elapse(now)
+    counts = profile.contacts.tiers(recipients)
+    total = sum(counts)
+    if not total:
+        return 0.0
+    return sum(n * f for n, f in zip(counts, _FAMILIAR, strict=True)) / total
+
+
+def _clear(profile: Profile) -> None:
+    profile.levels = [0.0] * len(BUCKETS)
+    profile.held = [0.0] * len(BUCKETS)
+    profile.cusum = 0.0
+    profile.flagged = False
+    profile.contacts.mark = len(profile.contacts)

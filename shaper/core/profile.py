@@ -1,0 +1,168 @@
+"""What is learned about one sender, and its stored form.
+
+Owns the state only; ``evidence`` and ``learning`` change it. The whole is read
+from Redis and written back for every message, so it is a fixed block of numbers
+followed by the contact memory, three bytes per correspondent.
+
+Stored bytes are not trusted: anything but what ``encode`` wrote, including
+numbers that are not finite, is a ValueError and never a profile.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+
+from shaper.core.contacts import CAPACITY, Contacts
+from shaper.core.model import BUCKETS
+
+__all__ = ["Profile"]
+
+_N = len(BUCKETS)
+_VERSION = 1
+_KIND_BYTES = 12
+# version, kind, flags, integers: day, active days, mark, epoch, contacts
+_HEAD = struct.Struct(f"<B{_KIND_BYTES}s?qIIqI")
+_BODY = struct.Struct(f"<{6 + 4 + 4 + 5 * _N}d")
+_HUGE = 1e18
+
+
+class Profile:
+    """The detector's memory of one sender. Times are Unix seconds.
+
+    ``levels`` are the buckets as of ``seen``; ``peaks`` their highest of
+    ``day``; ``squares`` the faded sum of squares of earlier days' peaks and
+    ``weight`` the sum of their weights; ``highs`` the highest ratio of a clean
+    day's peak to the limit before factors, which calibration reads; ``tiers``
+    counts messages by least familiar recipient, ``today`` those of ``day``.
+    ``flagged`` says that the slow limit was passed and nobody has judged it;
+    ``held`` are the highest levels since, which teach only if it was innocent.
+    """
+
+    __slots__ = (
+        "bad",
+        "contacts",
+        "created",
+        "cusum",
+        "day",
+        "days",
+        "flagged",
+        "good",
+        "held",
+        "highs",
+        "kind",
+        "levels",
+        "peaks",
+        "seen",
+        "squares",
+        "tiers",
+        "today",
+        "weight",
+    )
+
+    def __init__(self, created: float, kind: str) -> None:
+        self.kind = kind
+        self.created = created
+        self.seen = created
+        self.day = int(created // 86400)
+        self.days = 0
+        self.flagged = False
+        self.weight = 0.0
+        self.good = 0.0
+        self.bad = 0.0
+        self.cusum = 0.0
+        self.tiers = [0.0] * 4
+        self.today = [0.0] * 4
+        self.levels = [0.0] * _N
+        self.peaks = [0.0] * _N
+        self.squares = [0.0] * _N
+        self.highs = [0.0] * _N
+        self.held = [0.0] * _N
+        self.contacts = Contacts(epoch=int(created // 21600))
+
+    @classmethod
+    def new(cls, now: float, kind: str) -> Profile:
+        """Return the profile of a sender that was never seen before.
+
+        ``kind`` says what names it ("login", "uid" ...), cut to 12 bytes.
+        """
+        cut = kind.encode()[:_KIND_BYTES].decode("utf-8", "ignore").rstrip("\0")
+        return cls(now if math.isfinite(now) else 0.0, cut)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Profile):
+            return NotImplemented
+        return self.encode() == other.encode()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def encode(self) -> bytes:
+        """Return the stored form."""
+        contacts = self.contacts
+        head = _HEAD.pack(
+            _VERSION,
+            self.kind.encode(),
+            self.flagged,
+            self.day,
+            self.days,
+            contacts.mark,
+            contacts.epoch,
+            len(contacts.ages),
+        )
+        body = _BODY.pack(
+            self.created,
+            self.seen,
+            self.weight,
+            self.good,
+            self.bad,
+            self.cusum,
+            *self.tiers,
+            *self.today,
+            *self.levels,
+            *self.peaks,
+            *self.squares,
+            *self.highs,
+            *self.held,
+        )
+        return b"".join((head, body, contacts.marks, contacts.ages))
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Profile:
+        """Rebuild a profile. Raises ValueError on anything ``encode`` did not write."""
+        try:
+            version, kind, flagged, day, days, mark, epoch, count = _HEAD.unpack_from(
+                raw
+            )
+            numbers = _BODY.unpack_from(raw, _HEAD.size)
+        except struct.error as error:
+            msg = f"a stored profile is cut short: {len(raw)} bytes"
+            raise ValueError(msg) from error
+        start = _HEAD.size + _BODY.size
+        if version != _VERSION or count > CAPACITY or len(raw) != start + 3 * count:
+            msg = f"a stored profile has version {version} and {count} contacts"
+            raise ValueError(msg)
+        # One sum finds every NaN and infinity; only the times may be negative.
+        if not math.isfinite(sum(numbers)) or min(numbers[2:]) < 0:
+            msg = "a stored profile has a number that is not finite or negative"
+            raise ValueError(msg)
+        if max(numbers) > _HUGE or min(numbers) < -_HUGE:
+            msg = "a stored profile has a number beyond all bounds"
+            raise ValueError(msg)
+        self = cls.__new__(cls)
+        self.kind = kind.rstrip(b"\0").decode()  # UnicodeDecodeError: ValueError
+        self.flagged = flagged
+        self.day = day
+        self.days = days
+        (self.created, self.seen, self.weight, self.good, self.bad, self.cusum) = (
+            numbers[:6]
+        )
+        self.tiers = list(numbers[6:10])
+        self.today = list(numbers[10:14])
+        self.levels = list(numbers[14 : 14 + _N])
+        self.peaks = list(numbers[14 + _N : 14 + 2 * _N])
+        self.squares = list(numbers[14 + 2 * _N : 14 + 3 * _N])
+        self.highs = list(numbers[14 + 3 * _N : 14 + 4 * _N])
+        self.held = list(numbers[14 + 4 * _N :])
+        end = start + 2 * count
+        self.contacts = Contacts(raw[start:end], raw[end:], epoch, min(mark, count))
+        return self

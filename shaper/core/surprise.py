@@ -1,0 +1,159 @@
+"""The detector's arithmetic: what a message costs, what a sender's limits are.
+
+Owns the leaky buckets and the formulas of docs/detection.md; ``evidence``
+turns their state into a judgement and ``learning`` into a changed profile.
+Nothing a sender does pays cost back, only time does: evidence that known
+recipients could lower would let a thief hide behind them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from shaper.core.model import BUCKETS, age_class
+
+if TYPE_CHECKING:
+    from shaper.core.model import Model
+    from shaper.core.profile import Profile
+
+__all__ = [
+    "add_bounces",
+    "add_message",
+    "close_day",
+    "elapse",
+    "limits",
+]
+
+_N = len(BUCKETS)
+_RATES = tuple(-1.0 / b.tau for b in BUCKETS)
+_VOLUME = 5  # the first buckets take a message's cost, the others count recipients
+_BASE = 0.8  # nats of any message, however familiar its recipients
+_RAREST = 0.01  # no single tier is believed rarer than this
+_TIER_PRIOR = 20.0  # messages' worth of the population in a sender's own counts
+_PEAK_PRIOR = 6.0  # days' worth of it in a sender's peaks
+_LEAST_STRANGER = 1.5  # nats of a never-seen recipient, in the recipient bucket
+_FADE = 59.0 / 60.0  # per active day
+_DORMANT = 30  # days without mail after which the past loses weight
+_DORMANT_FADE = 60.0  # days
+_DAILY_LESSON = 10.0  # messages' worth of tier counts that one day can teach
+_TIER_MEMORY = 400.0  # messages' worth of tier counts kept
+_BACKWARD = 86400.0  # a clock this far behind was wrong before, not now
+_FORWARD = 1e10  # seconds; no clock stands there
+
+
+def elapse(profile: Profile, model: Model, now: float) -> None:
+    """Let time pass up to ``now``: buckets leak, contacts age, the day may end.
+
+    Calling it again changes nothing. A clock that steps back leaks nothing;
+    small steps are other instances' clocks, a large one is a correction.
+    """
+    dt = now - profile.seen
+    if not 0 < dt < _FORWARD:
+        if -_FORWARD < dt < -_BACKWARD:
+            profile.seen = now
+            profile.day = min(profile.day, int(now // 86400))
+        return
+    profile.seen = now
+    exp = math.exp
+    profile.levels = [
+        b * exp(dt * r) for b, r in zip(profile.levels, _RATES, strict=True)
+    ]
+    profile.contacts.elapse(now)
+    day = int(now // 86400)
+    if day > profile.day and not profile.flagged:
+        close_day(profile, model, day)
+
+
+def limits(profile: Profile, model: Model) -> list[float]:
+    """Return the slow limit of each bucket for this sender."""
+    age = age_class(profile.days)
+    weight = _PEAK_PRIOR + profile.weight
+    sqrt = math.sqrt
+    return [
+        f * s * (c + sqrt((_PEAK_PRIOR * p + q) / weight))
+        for f, s, c, p, q in zip(
+            model.factors[age],
+            model.scales,
+            model.offsets,
+            model.peaks[age],
+            profile.squares,
+            strict=True,
+        )
+    ]
+
+
+def add_message(
+    profile: Profile, model: Model, spread: tuple[int, int, int, int]
+) -> None:
+    """Add the cost of a message whose recipients are of these tiers."""
+    known, lately, once, never = spread
+    prior = model.tiers[age_class(profile.days)]
+    own = profile.tiers
+    whole = sum(own) + _TIER_PRIOR
+    tail = own[3] + _TIER_PRIOR * prior[3]
+    cost3 = -math.log(max(_RAREST, tail / whole))
+    tail += own[2] + _TIER_PRIOR * prior[2]
+    cost2 = -math.log(max(_RAREST, tail / whole))
+    tail += own[1] + _TIER_PRIOR * prior[1]
+    cost1 = max(0.0, -math.log(max(_RAREST, tail / whole)))
+    # The least familiar tier decides; the logarithm makes one message to a new
+    # list one surprise.
+    if never:
+        cost = _BASE + cost3 + math.log(never)
+    elif once:
+        cost = _BASE + cost2 + math.log(once)
+    elif lately:
+        cost = _BASE + cost1 + math.log(lately)
+    else:
+        cost = _BASE + math.log(max(known, 1))
+    levels = profile.levels
+    for i in range(_VOLUME):
+        levels[i] += cost
+    levels[5] += never * max(cost3, _LEAST_STRANGER) + once * cost2 + lately * cost1
+    levels[6] += never
+    levels[7] += never
+
+
+def add_bounces(profile: Profile, cost: float) -> None:
+    """Add the cost of bad outcomes to the buckets that count messages."""
+    for i in range(_VOLUME):
+        profile.levels[i] += cost
+
+
+def close_day(profile: Profile, model: Model, day: int) -> None:
+    """Learn the day that ended and begin ``day``. A day without mail teaches nothing.
+
+    Peaks above the limit are learned as the limit: what grows, grows slowly.
+    """
+    gap = day - profile.day
+    profile.day = day
+    peaks = profile.peaks
+    if peaks[0] > 0:
+        bounds = limits(profile, model)
+        profile.highs = [
+            max(h, p * s / b)
+            for h, p, s, b in zip(
+                profile.highs, peaks, model.scales, bounds, strict=True
+            )
+        ]
+        profile.squares = [
+            q * _FADE + min(p, b) ** 2
+            for q, p, b in zip(profile.squares, peaks, bounds, strict=True)
+        ]
+        profile.weight = profile.weight * _FADE + 1.0
+        profile.days = min(profile.days + 1, 0xFFFFFFFF)
+        count = sum(profile.today)
+        if count > 0:
+            share = min(1.0, _DAILY_LESSON / count)
+            tiers = [
+                t + share * n for t, n in zip(profile.tiers, profile.today, strict=True)
+            ]
+            keep = min(1.0, _TIER_MEMORY / sum(tiers))
+            profile.tiers = [t * keep for t in tiers]
+            profile.today = [0.0] * 4
+        profile.peaks = [0.0] * _N
+    if gap > _DORMANT:
+        fade = math.exp((_DORMANT - gap) / _DORMANT_FADE)
+        profile.squares = [q * fade for q in profile.squares]
+        profile.weight *= fade
