@@ -86,7 +86,7 @@ def fingerprint(ident: str, message_id: str, sender: str, recipients: str) -> st
     The Message-ID alone could be repeated by a thief at will; with the same
     recipients it gains nothing from that.
     """
-    text = "\0".join((ident, message_id, sender, recipients))
+    text = f"{ident}\0{message_id}\0{sender}\0{recipients}"
     raw = text.encode("utf-8", "surrogateescape")
     return hashlib.blake2b(raw, digest_size=8).hexdigest()
 
@@ -97,12 +97,13 @@ def move(record: Record, event: Event, now: float, evidence: Evidence) -> Transi
     record.state = next_state(old, event)
     record.since = now
     record.calm_since = 0.0
+    record.released = 0
     if record.state is State.NORMAL:
         record.run = Run()
     return Transition(event, old, record.state, now, evidence)
 
 
-def judge(  # noqa: PLR0913
+def judge(
     record: Record,
     model: Model,
     rules: Rules,

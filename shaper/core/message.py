@@ -12,10 +12,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from shaper.core.envelope import Client, Envelope
-from shaper.core.reply import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from shaper.core.reply import Reply
 
 __all__ = ["Action", "Decision", "HeldMessage", "RecipientFate", "Submission"]
 
@@ -23,9 +24,9 @@ __all__ = ["Action", "Decision", "HeldMessage", "RecipientFate", "Submission"]
 class Action(StrEnum):
     """What happens to a message now."""
 
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105
     HOLD = "hold"
-    REFUSE = "refuse"
+    ANSWER = "answer"  # with the reply of the decision, taking nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ class Spool(Protocol):
         """Open a new message (``message.size`` is ignored). Raises SpoolFullError."""
 
     def read(self, message_id: str) -> AsyncIterator[bytes]:
-        """Yield the content in chunks as it came. Raises SpoolCorruptError, KeyError."""
+        """Yield the content as it came. Raises SpoolCorruptError, KeyError."""
 
     async def note_attempt(self, message_id: str, *, not_before: float) -> HeldMessage:
         """Record durably, before dialling, that a further attempt begins."""
@@ -88,9 +88,7 @@ class Spool(Protocol):
     ) -> HeldMessage:
         """Record durably what became of recipients, with the replies they got."""
 
-    async def note_told(
-        self, message_id: str, positions: Sequence[int]
-    ) -> HeldMessage:
+    async def note_told(self, message_id: str, positions: Sequence[int]) -> HeldMessage:
         """Record durably that the sender was told of these failures."""
 
     async def note_order(self, message_id: str, order: str) -> HeldMessage:
@@ -162,6 +160,16 @@ class Ledger(Protocol):
     async def orders(self, after: str) -> list[tuple[str, bytes]]:
         """Return the orders behind a position ("" from the start)."""
 
+    async def claim_epoch(self, token: str) -> bool:
+        """Store a token unless one is stored; True when none of ours was.
+
+        Redis that lost its contents has lost the token too: True tells each
+        instance once that it must store again what it knows.
+        """
+
+    async def forget(self, sender: str) -> None:
+        """Remove every key of a sender and its parts of cases."""
+
     async def publish_fact(self, fact: Mapping[str, str]) -> None:
         """Append a fact to the stream that the federation daemon reads."""
 
@@ -218,5 +226,3 @@ class Gate(Protocol):
 
     async def held(self, message: HeldMessage) -> None:
         """Tell that a message is durable in the spool."""
-
-

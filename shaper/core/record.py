@@ -63,7 +63,8 @@ class Record:
     ``since`` is when the state was entered, ``calm_since`` when the evidence
     last went under the low mark while slowed (0: it has not). ``case`` is the id
     of the open case, "" without one. ``recent`` are fingerprints of the latest
-    messages, so that a retry of the MTA is not weighed twice.
+    messages, so that a retry of the MTA is not weighed twice. ``released`` counts
+    the recipients that the trickle served since the state was entered.
     """
 
     sender: str
@@ -76,6 +77,7 @@ class Record:
     plans: tuple[Plan, ...] = ()
     run: Run = field(default_factory=Run)
     recent: tuple[str, ...] = ()
+    released: int = 0
 
     @classmethod
     def new(cls, sender: str, now: float) -> Record:
@@ -150,6 +152,8 @@ class Record:
             data["run"] = [self.run.since, self.run.messages, self.run.recipients]
         if self.recent:
             data["recent"] = self.recent
+        if self.released:
+            data["released"] = self.released
         head = json.dumps(data, separators=(",", ":"), allow_nan=False)
         return head.encode() + b"\n" + self.profile.encode()
 
@@ -168,6 +172,7 @@ class Record:
                 since, messages, recipients = data["run"]
                 record.run = Run(float(since), int(messages), int(recipients))
             record.recent = tuple(map(str, data.get("recent", ())))
+            record.released = int(data.get("released", 0))
         except (KeyError, TypeError, AttributeError, OverflowError) as error:
             msg = f"a sender's record is not what was stored: {error}"
             raise ValueError(msg) from error

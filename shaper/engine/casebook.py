@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 
 from shaper.core.case import Case, Step, merge
 from shaper.core.ports import StateUnavailableError
-from shaper.core.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from shaper.core.judgement import Transition
     from shaper.core.message import HeldMessage, Submission
-    from shaper.core.ports import Ledger
     from shaper.core.record import Run
+    from shaper.core.state import State
+    from shaper.engine.context import Context
 
 __all__ = ["Casebook"]
 
@@ -31,10 +31,9 @@ log = logging.getLogger(__name__)
 class Casebook:
     """Cases by id."""
 
-    def __init__(self, ledger: Ledger, instance: str) -> None:
+    def __init__(self, context: Context) -> None:
         """Start empty."""
-        self._ledger = ledger
-        self._instance = instance
+        self._context = context
         self._cases: dict[str, Case] = {}
         self._dirty: set[str] = set()
 
@@ -59,7 +58,7 @@ class Casebook:
         case = self._cases.get(case_id)
         if case is None:
             case = Case.open(
-                case_id, sender, run, transition.at, self._instance
+                case_id, sender, run, transition.at, self._context.instance
             )
             self._cases[case_id] = case
         case.moved(transition, by, reason)
@@ -80,7 +79,7 @@ class Casebook:
         case = self._cases.get(case_id)
         if case is None:
             case = Case(
-                case_id, submission.sender, submission.received, self._instance
+                case_id, submission.sender, submission.received, self._context.instance
             )
             self._cases[case_id] = case
         case.saw(submission)
@@ -112,8 +111,8 @@ class Casebook:
                 continue
             self._dirty.discard(case_id)
             try:
-                await self._ledger.put_case(
-                    f"{case_id}/{self._instance}", case.sender, case.encode()
+                await self._context.ledger.put_case(
+                    f"{case_id}/{self._context.instance}", case.sender, case.encode()
                 )
             except StateUnavailableError:
                 self._dirty.add(case_id)
@@ -126,16 +125,16 @@ class Casebook:
 
         Raises StateUnavailableError.
         """
-        for raw in await self._ledger.cases():
+        for raw in await self._context.ledger.cases():
             case = _decoded(raw)
-            if case and case.part == self._instance and not case.closed:
+            if case and case.part == self._context.instance and not case.closed:
                 self._cases.setdefault(case.id, case)
 
     def rebuild(self, sender: str, case_id: str, state: State, since: float) -> None:
         """Make sure an open case exists that the journal speaks of."""
         if case_id and case_id not in self._cases:
             case = Case(
-                case_id, sender, since, self._instance, onset=since, state=state
+                case_id, sender, since, self._context.instance, onset=since, state=state
             )
             case.note(Step(since, "restored", state.value))
             self._cases[case_id] = case
@@ -148,16 +147,20 @@ class Casebook:
         """
         parts: dict[str, dict[str, Case]] = {}
         try:
-            for raw in await self._ledger.cases():
+            for raw in await self._context.ledger.cases():
                 case = _decoded(raw)
                 if case is not None:
                     parts.setdefault(case.id, {})[case.part] = case
         except StateUnavailableError:
             log.warning("Redis is away: only this instance's cases are shown")
         for case in self._cases.values():
-            parts.setdefault(case.id, {})[self._instance] = case
+            parts.setdefault(case.id, {})[self._context.instance] = case
         merged = [merge(own.values()) for own in parts.values()]
         return sorted(merged, key=lambda case: case.opened)
+
+    def touch_all(self) -> None:
+        """Have every case copied to Redis again."""
+        self._dirty.update(self._cases)
 
     def adopt(self, cases: Iterable[Case]) -> None:
         """Close parts here whose case another instance has closed."""
@@ -179,5 +182,5 @@ def _decoded(raw: bytes) -> Case | None:
     try:
         return Case.decode(raw)
     except ValueError as error:
-        log.error("a case in Redis is damaged: %s", error)  # noqa: TRY400
+        log.error("a case in Redis is damaged: %s", error)
         return None

@@ -11,7 +11,6 @@ again at start.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from shaper.core.envelope import Envelope
-    from shaper.core.ports import Spool
     from shaper.core.reply import Reply
+    from shaper.engine.context import Context
     from shaper.engine.heldmail import HeldMail
 
-__all__ = ["Backoff", "Delivery", "Send"]
+__all__ = ["Delivery", "Send"]
 
 log = logging.getLogger(__name__)
 
@@ -49,52 +48,28 @@ class Send(Protocol):
         """Return the replies per recipient position and the final one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Pause after a temporary failure: doubles from ``first`` to ``longest`` s."""
-
-    first: float = 300.0
-    longest: float = 4000.0
-
-    def after(self, attempts: int) -> float:
-        """Return the pause that follows attempt number ``attempts`` (1-based)."""
-        # The exponent is capped before the power: a message tried by hand a
-        # thousand times would leave the range of floats.
-        return min(self.first * 2.0 ** min(max(attempts - 1, 0), 30), self.longest)
-
-
 class Delivery:
     """Takes held messages out of the spool, one recipient's fate after another."""
 
-    def __init__(
-        self,
-        spool: Spool,
-        held: HeldMail,
-        send: Send,
-        clock: Callable[[], float],
-        hostname: str,
-        backoff: Backoff,
-    ) -> None:
-        """``hostname`` signs the notifications."""
-        self._spool = spool
+    def __init__(self, context: Context, held: HeldMail, send: Send) -> None:
+        """``send`` takes one message to the next hop."""
+        self._context = context
+        self._spool = context.spool
         self._held = held
         self._send = send
-        self._clock = clock
-        self._hostname = hostname
-        self._backoff = backoff
         self.on_finished: Callable[[HeldMessage], None] = lambda _message: None
-        self.on_replies: Callable[
-            [HeldMessage, Mapping[int, Reply], Reply], None
-        ] = lambda _message, _replies, _end: None
+        self.on_replies: Callable[[HeldMessage, Mapping[int, Reply], Reply], None] = (
+            lambda _message, _replies, _end: None
+        )
 
     async def attempt(self, message: HeldMessage) -> None:
         """Try every waiting recipient once."""
-        now = self._clock()
+        now = self._context.clock()
         positions = message.waiting
         if not positions:
             await self.finish(message, {})
             return
-        pause = self._backoff.after(message.attempts + 1)
+        pause = self._context.pace.backoff.after(message.attempts + 1)
         message = await self._spool.note_attempt(message.id, not_before=now + pause)
         self._held.put(message)
         submission = message.submission
@@ -107,7 +82,7 @@ class Delivery:
             )
         except SpoolCorruptError as error:
             # The spool has set the file aside and reports it; nothing can be sent.
-            log.error("held message %s is damaged: %s", message.id, error)  # noqa: TRY400
+            log.error("held message %s is damaged: %s", message.id, error)
             self._held.drop(message.id)
             return
         verdicts: dict[int, Reply] = {}
@@ -169,8 +144,8 @@ class Delivery:
             fresh,
             replies,
             await self._header(message.id),
-            self._hostname,
-            datetime.fromtimestamp(self._clock(), UTC),
+            self._context.hostname,
+            datetime.fromtimestamp(self._context.clock(), UTC),
         )
         if report is not None:
             notice = HeldMessage(
@@ -179,7 +154,7 @@ class Delivery:
                     sender="",
                     envelope=report.envelope,
                     client=Client(),
-                    received=self._clock(),
+                    received=self._context.clock(),
                     subject="Undelivered mail returned to sender",
                 ),
                 size=0,
@@ -210,6 +185,6 @@ class Delivery:
                 if len(block) > _MOST_HEADER:
                     break
         except (SpoolCorruptError, KeyError) as error:
-            log.error("header of %s cannot be read: %s", message_id, error)  # noqa: TRY400
+            log.error("header of %s cannot be read: %s", message_id, error)
             return b""
         return block[:_MOST_HEADER]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from shaper.core.message import HeldMessage
-    from shaper.core.ports import Ledger
+    from shaper.engine.context import Context
 
 __all__ = ["HeldMail", "Lane"]
 
@@ -35,10 +35,9 @@ class Lane(NamedTuple):
 class HeldMail:
     """Held messages by id, by lane and by sender."""
 
-    def __init__(self, ledger: Ledger, instance: str) -> None:
+    def __init__(self, context: Context) -> None:
         """Start empty; call ``put`` for each message of the spool."""
-        self._ledger = ledger
-        self._instance = instance
+        self._context = context
         self._by_id: dict[str, HeldMessage] = {}
         self._lanes: dict[Lane, dict[str, None]] = {}
         self._per_sender: dict[str, dict[str, None]] = {}
@@ -135,8 +134,8 @@ class HeldMail:
             "fates": {str(k): v.value for k, v in message.fates.items()},
         }
         try:
-            await self._ledger.put_held(
-                self._instance, message.id, json.dumps(body).encode()
+            await self._context.ledger.put_held(
+                self._context.instance, message.id, json.dumps(body).encode()
             )
         except StateUnavailableError as error:
             log.debug("held mail not indexed in Redis: %s", error)
@@ -144,15 +143,15 @@ class HeldMail:
     async def unpublish(self, message_id: str) -> None:
         """Take a message out of the copy in Redis."""
         try:
-            await self._ledger.drop_held(self._instance, message_id)
+            await self._context.ledger.drop_held(self._context.instance, message_id)
         except StateUnavailableError as error:
             log.debug("held mail not unindexed in Redis: %s", error)
 
     async def republish(self) -> None:
         """Make the copy in Redis equal to this index. Raises StateUnavailableError."""
-        stored = (await self._ledger.held()).get(self._instance, {})
+        stored = (await self._context.ledger.held()).get(self._context.instance, {})
         for message_id in set(stored) - set(self._by_id):
-            await self._ledger.drop_held(self._instance, message_id)
+            await self._context.ledger.drop_held(self._context.instance, message_id)
         for message in list(self._by_id.values()):
             if message.id not in stored:
                 await self.publish(message)

@@ -17,7 +17,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from shaper.core.ports import StateUnavailableError
 from shaper.core.record import Record
@@ -25,9 +25,9 @@ from shaper.core.record import Record
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from shaper.core.ports import Ledger
+    from shaper.engine.context import Context
 
-__all__ = ["Audit", "Senders"]
+__all__ = ["Senders"]
 
 log = logging.getLogger(__name__)
 
@@ -41,13 +41,6 @@ _CACHED = 2000
 _ROUNDS = 5
 
 
-class Audit(Protocol):
-    """The append-only journal; ``append`` returns once the line is fsync'd."""
-
-    async def append(self, event: str, **fields: Any) -> None:  # noqa: ANN401
-        """Write one record. Raises SpoolFullError."""
-
-
 @dataclass(slots=True)
 class _Entry:
     version: int
@@ -58,13 +51,9 @@ class _Entry:
 class Senders:
     """Records by sender name, with their locks and what is known from the journal."""
 
-    def __init__(
-        self, ledger: Ledger, audit: Audit, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, context: Context) -> None:
         """Start empty; ``restore`` brings back what the journal knows."""
-        self._ledger = ledger
-        self._audit = audit
-        self._clock = clock
+        self._context = context
         self._cache: OrderedDict[str, _Entry] = OrderedDict()
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
         self.known: dict[str, dict[str, Any]] = {}
@@ -93,7 +82,7 @@ class Senders:
         """
         names = set(self.known)
         for state in ("slowed", "blocked"):
-            names.update(await self._ledger.senders(state))
+            names.update(await self._context.ledger.senders(state))
         for name in names:
             await self.change(name, lambda _: None)
 
@@ -107,13 +96,13 @@ class Senders:
         return entry.record if entry else None
 
     async def read(self, sender: str) -> tuple[Record, bool]:
-        """Return the current record and whether the sender was ever seen."""
+        """Return a copy of the record and whether the sender was ever seen."""
         try:
-            version, raw = await self._ledger.load(sender)
+            version, raw = await self._context.ledger.load(sender)
         except StateUnavailableError:
             entry = self._cache.get(sender)
             if entry:
-                return entry.record, True
+                return Record.decode(entry.record.encode()), True
             return self._fresh(sender), sender in self.known
         return self._parsed(sender, raw), version > 0 or sender in self.known
 
@@ -162,7 +151,7 @@ class Senders:
         entry = self._cache.get(sender)
         if entry is None:
             try:
-                version, raw = await self._ledger.load(sender)
+                version, raw = await self._context.ledger.load(sender)
                 self._reachable()
             except StateUnavailableError as error:
                 self._unreachable(error)
@@ -184,7 +173,7 @@ class Senders:
         record = entry.record
         raw = record.encode()
         try:
-            done, version, current = await self._ledger.save(
+            done, version, current = await self._context.ledger.save(
                 sender, entry.version, raw, record.state.value
             )
             self._reachable()
@@ -208,7 +197,7 @@ class Senders:
 
     def _fresh(self, sender: str) -> Record:
         """Return a record without history, with what the journal knows of it."""
-        record = Record.new(sender, self._clock())
+        record = Record.new(sender, self._context.clock())
         if line := self.known.get(sender):
             record.apply_standing(line)
         return record
@@ -218,7 +207,7 @@ class Senders:
         line = record.standing_json() if record.noteworthy else None
         if _essence(line) == _essence(self.known.get(record.sender)):
             return
-        await self._audit.append("sender", **record.standing_json(), **why)
+        await self._context.audit.append("sender", **record.standing_json(), **why)
         if line is None:
             self.known.pop(record.sender, None)
         else:
@@ -238,7 +227,7 @@ class Senders:
 
     def _unreachable(self, error: StateUnavailableError) -> None:
         if not self.unavailable_since:
-            self.unavailable_since = self._clock()
+            self.unavailable_since = self._context.clock()
             log.error("Redis cannot be used, going on from memory: %s", error)
 
     def _reachable(self) -> None:

@@ -1,0 +1,85 @@
+"""What every part of the engine shares: adapters, clock, model and rules.
+
+The daemon fills it once. A reload replaces ``rules``, ``pace`` and the switches
+in place, a refit replaces ``model``; parts read them at each use and keep no
+copies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from shaper.core.contacts import contact_hash
+from shaper.core.judgement import Rules
+from shaper.core.model import Model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from shaper.core.ports import Ledger, Spool
+
+__all__ = ["Audit", "Backoff", "Context", "Pace"]
+
+
+class Audit(Protocol):
+    """The append-only journal; ``append`` returns once the line is fsync'd."""
+
+    async def append(self, event: str, **fields: Any) -> None:  # noqa: ANN401
+        """Write one record. Raises SpoolFullError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Pause after a temporary failure: doubles from ``first`` to ``longest`` s."""
+
+    first: float = 300.0
+    longest: float = 4000.0
+
+    def after(self, attempts: int) -> float:
+        """Return the pause that follows attempt number ``attempts`` (1-based)."""
+        # The exponent is capped before the power: a message tried by hand a
+        # thousand times would leave the range of floats.
+        return min(self.first * 2.0 ** min(max(attempts - 1, 0), 30), self.longest)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Pace of held mail. Times in seconds.
+
+    ``interval`` is between two messages of a slowed sender, lengthened up to
+    ``longest_interval`` while evidence stays; ``growth`` is the factor by which a
+    recovered sender's mail speeds up with each message; ``longest_hold`` is the
+    age at which held mail goes back to its sender; ``concurrency`` bounds the
+    attempts under way.
+    """
+
+    interval: float = 60.0
+    longest_interval: float = 3600.0
+    growth: float = 2.0
+    longest_hold: float = 5 * 86400.0
+    concurrency: int = 20
+    backoff: Backoff = field(default_factory=Backoff)
+
+
+@dataclass(slots=True)
+class Context:
+    """Shared parts. ``enforce`` off means: decide and record, hold nothing."""
+
+    ledger: Ledger
+    spool: Spool
+    audit: Audit
+    clock: Callable[[], float]
+    contact_key: bytes
+    instance: str = "main"
+    hostname: str = "localhost"
+    model: Model = field(default_factory=Model.default)
+    rules: Rules = field(default_factory=Rules)
+    pace: Pace = field(default_factory=Pace)
+    enforce: bool = True
+    defer_when_unavailable: bool = False
+
+    def hashes(self, addresses: Iterable[str]) -> list[int]:
+        """Return the keyed hashes under which recipients are remembered."""
+        key = self.contact_key
+        return [contact_hash(key, address) for address in addresses]

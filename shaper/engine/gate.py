@@ -1,0 +1,239 @@
+"""The engine as the SMTP ingress meets it: decide, hold, and learn what passed.
+
+A passing message costs one round trip to Redis, before DATA is sent on: the
+evidence is stored first, so that no crash makes a thief's count forgotten. What
+is learned from an accepted message is written later, together with other
+changes; losing a second of learning harms nobody.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from shaper.core.evidence import OutcomeKind, learn, record_outcome
+from shaper.core.judgement import Judgement, fingerprint, judge
+from shaper.core.message import Action, Decision, HeldMessage
+from shaper.core.ports import StateUnavailableError
+from shaper.core.reply import Phase, Reply
+from shaper.core.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from shaper.core.judgement import Transition
+    from shaper.core.message import Submission
+    from shaper.core.ports import SpoolWriter
+    from shaper.core.record import Record, Run
+    from shaper.engine.casebook import Casebook
+    from shaper.engine.context import Context
+    from shaper.engine.heldmail import HeldMail
+    from shaper.engine.senders import Senders
+    from shaper.engine.trickle import Trickle
+
+__all__ = ["Gatekeeper", "Watcher"]
+
+log = logging.getLogger(__name__)
+
+_UNAVAILABLE = Reply(
+    451, ("4.3.0 The state of senders is not available, try again later",), Phase.END
+)
+
+
+class Watcher:
+    """What wants to hear of decisions: metrics, journal, notices. All optional."""
+
+    def judged(self, submission: Submission, judgement: Judgement) -> None:
+        """Hear that a message was judged."""
+
+    def moved(self, sender: str, case_id: str, transition: Transition) -> None:
+        """Hear that a sender changed its state."""
+
+    def answered(self, submission: Submission, end: Reply) -> None:
+        """Hear the next hop's answer for a passing message."""
+
+    def held(self, message: HeldMessage) -> None:
+        """Hear that a message became durable in the spool."""
+
+
+class Gatekeeper:
+    """Implements ``shaper.core.ports.Gate``."""
+
+    def __init__(
+        self,
+        context: Context,
+        senders: Senders,
+        held: HeldMail,
+        casebook: Casebook,
+        trickle: Trickle,
+        *,
+        case_id: Callable[[], str],
+        watcher: Watcher,
+    ) -> None:
+        """``case_id`` makes an id for a case that may have to be opened."""
+        self._context = context
+        self._senders = senders
+        self._held = held
+        self._casebook = casebook
+        self._trickle = trickle
+        self._case_id = case_id
+        self._watcher = watcher
+        self._logins: dict[str, str] = {}
+
+    def remember_login(self, queue_id: str, login: str) -> None:
+        """Keep a login in memory too: the hop usually asks within milliseconds."""
+        self._logins[queue_id] = login
+        if len(self._logins) > _LOGINS:
+            del self._logins[next(iter(self._logins))]
+
+    async def login_of(self, queue_id: str) -> str | None:
+        """Return the login that the policy service saw with this queue id."""
+        login = self._logins.get(queue_id)
+        if login is not None:
+            return login
+        try:
+            return await self._context.ledger.get_login(queue_id)
+        except StateUnavailableError:
+            return None  # fail open to the envelope sender (mta-facts)
+
+    async def decide(self, submission: Submission) -> Decision:
+        """Judge a message whose header is known and whose body is not."""
+        sender = submission.sender
+        if not sender:
+            return Decision(Action.PASS)  # RFC 5321 4.5.5: nobody's evidence
+        envelope = submission.envelope
+        recipients = sorted(r.address for r in envelope.recipients)
+        ident = submission.client.ident
+        mark = fingerprint(
+            ident, submission.message_id, envelope.sender, "\0".join(recipients)
+        )
+        if ident and (twin := self._held.marked(mark)):
+            # The MTA did not see our 250 and offers the message again.
+            text = f"2.0.0 Held already as {twin.id}"
+            return Decision(Action.ANSWER, Reply(250, (text,), Phase.END))
+        fresh = self._case_id()
+        apply = partial(
+            self._judge,
+            self._context.hashes(recipients),
+            mark,
+            self._held.waiting(sender),
+            fresh,
+        )
+        record, (judgement, run) = await self._senders.change(sender, apply)
+        if self._senders.unavailable_since and self._context.defer_when_unavailable:
+            return Decision(Action.ANSWER, _UNAVAILABLE)
+        for transition in judgement.transitions:
+            self.moved(sender, record.case, run, transition)
+        self._watcher.judged(submission, judgement)
+        if judgement.action is Action.HOLD and self._context.enforce:
+            return Decision(Action.HOLD, case=record.case)
+        return Decision(Action.PASS)
+
+    def _judge(
+        self,
+        hashes: list[int],
+        mark: str,
+        waiting: int,
+        fresh: str,
+        record: Record,
+    ) -> tuple[Judgement, Run]:
+        judgement = judge(
+            record,
+            self._context.model,
+            self._context.rules,
+            hashes,
+            mark,
+            waiting,
+            self._context.clock(),
+        )
+        if judgement.transitions and not record.case:
+            record.case = fresh
+        return judgement, record.run
+
+    def moved(
+        self,
+        sender: str,
+        case_id: str,
+        run: Run,
+        transition: Transition,
+        by: str = "",
+        reason: str = "",
+    ) -> None:
+        """Write a change of state into the case, tell the others, look at the mail."""
+        self._casebook.transition(case_id, sender, run, transition, by, reason)
+        self._watcher.moved(sender, case_id, transition)
+        self._trickle.hurry(sender, self._context.clock())
+
+    def hold(self, submission: Submission, decision: Decision) -> SpoolWriter:
+        """Open a spool file for a message. Raises SpoolFullError."""
+        message = HeldMessage(submission, size=0, case=decision.case)
+        return self._context.spool.begin(message)
+
+    async def held(self, message: HeldMessage) -> None:
+        """Index a message that is durable in the spool."""
+        submission = message.submission
+        self._casebook.saw(message.case, submission)
+        recipients = sorted(r.address for r in submission.envelope.recipients)
+        mark = fingerprint(
+            submission.client.ident,
+            submission.message_id,
+            submission.envelope.sender,
+            "\0".join(recipients),
+        )
+        self._held.put(message, mark)
+        record = self._senders.cached(submission.sender)
+        self._trickle.arrived(message, record, self._context.clock())
+        self._watcher.held(message)
+        await self._held.publish(message)
+
+    async def passed(
+        self, submission: Submission, replies: Mapping[int, Reply], end: Reply
+    ) -> None:
+        """Learn from what the next hop answered; only accepted mail teaches."""
+        self._watcher.answered(submission, end)
+        if not submission.sender:
+            return
+        refused = sum(_proves_dead(reply) for reply in replies.values())
+        accepted = []
+        if end.positive:
+            envelope = submission.envelope
+            accepted = [
+                recipient.address
+                for i, recipient in enumerate(envelope.recipients)
+                if i not in replies or replies[i].positive
+            ]
+        if not accepted and not refused:
+            return
+        now = self._context.clock()
+        hashes = self._context.hashes(accepted)
+
+        def apply(record: Record) -> None:
+            if refused:
+                record_outcome(
+                    record.profile,
+                    self._context.model,
+                    OutcomeKind.HARD_BOUNCE,
+                    refused,
+                    now,
+                )
+            # Mail of a sender that is not normal passes by an allowance or in
+            # observation; it must not become its normal.
+            if hashes and record.state is State.NORMAL:
+                learn(record.profile, self._context.model, hashes, now)
+
+        self._senders.touch(submission.sender, apply)
+
+
+# Logins kept in memory: about 100 octets each.
+_LOGINS = 10_000
+
+
+def _proves_dead(reply: Reply) -> bool:
+    """Whether a refusal says that the mailbox does not exist (RFC 3463 3.2).
+
+    Only X.1.1 (bad mailbox), X.1.2 (bad system), X.1.3 (bad syntax) and X.1.10
+    (null MX, RFC 7505) speak about the address; a refusal for any other reason
+    is about the message or about us.
+    """
+    return reply.permanent and reply.enhanced in {"5.1.1", "5.1.2", "5.1.3", "5.1.10"}

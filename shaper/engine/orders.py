@@ -1,0 +1,147 @@
+"""Carries operators' orders out, on this instance's held mail, exactly once.
+
+An order is first a line in the journal and an entry in Redis (for the other
+instances), then carried out, then noted as done. A crash in between repeats it,
+which changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from shaper.core.filter import parse
+from shaper.core.message import RecipientFate
+from shaper.core.order import Order, OrderAction
+from shaper.core.ports import StateUnavailableError
+from shaper.engine.heldmail import Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from shaper.core.message import HeldMessage
+    from shaper.engine.context import Context
+    from shaper.engine.heldmail import HeldMail
+    from shaper.engine.trickle import Trickle
+
+__all__ = ["Orders"]
+
+log = logging.getLogger(__name__)
+
+_FATES = {
+    OrderAction.DROP: RecipientFate.DROPPED,
+    OrderAction.BOUNCE: RecipientFate.BOUNCED,
+}
+
+
+class Orders:
+    """Orders by id, with what is still to do."""
+
+    def __init__(self, context: Context, held: HeldMail, trickle: Trickle) -> None:
+        """Start empty; ``restore`` brings back what the journal knows."""
+        self._context = context
+        self._held = held
+        self._trickle = trickle
+        self._done: set[str] = set()
+        self._pending: dict[str, Order] = {}
+        self._unsent: dict[str, Order] = {}
+        self._position = ""
+
+    def restore(self, lines: Iterable[dict[str, Any]]) -> None:
+        """Take over the journal's ``order`` and ``order-done`` lines."""
+        for line in lines:
+            if line["event"] == "order-done":
+                self._done.add(str(line["id"]))
+                self._pending.pop(str(line["id"]), None)
+                continue
+            try:
+                order = Order.decode(str(line["order"]).encode())
+            except (KeyError, ValueError) as error:
+                log.error("audit line of an order is unusable: %s", error)
+                continue
+            self._trickle.set_rate(order.id, order.rate)
+            if order.id not in self._done:
+                self._pending[order.id] = order
+
+    def matching(self, order: Order) -> list[HeldMessage]:
+        """Return the messages here that an order names."""
+        wanted = parse(order.filter) if order.filter else None
+        return [
+            message
+            for message in self._held.all()
+            if not message.notice
+            and message.submission.received <= order.at
+            and (not order.sender or message.submission.sender == order.sender)
+            and (wanted is None or wanted.matches(message, order.at))
+            # What an order freed stays with that order; it may still be thrown away.
+            and not (order.action is OrderAction.RELEASE and message.order)
+        ]
+
+    async def submit(self, order: Order) -> list[HeldMessage]:
+        """Record an order durably, then carry it out here; return its messages.
+
+        The same id a second time does what is left to do. Raises SpoolFullError.
+        """
+        if order.id in self._done:
+            return []
+        if order.id not in self._pending:
+            await self._context.audit.append("order", order=order.encode().decode())
+            self._pending[order.id] = order
+            self._unsent[order.id] = order
+            await self._publish()
+        return await self._carry_out(order)
+
+    async def resume(self) -> None:
+        """Carry out what a crash left undone and what other instances ordered."""
+        for order in list(self._pending.values()):
+            await self._carry_out(order)
+        await self._publish()
+        try:
+            entries = await self._context.ledger.orders(self._position)
+        except StateUnavailableError:
+            return
+        for position, raw in entries:
+            try:
+                order = Order.decode(raw)
+            except ValueError as error:
+                log.error("an order in Redis is damaged: %s", error)
+            else:
+                if order.id not in self._done and order.id not in self._pending:
+                    await self._context.audit.append(
+                        "order", order=order.encode().decode()
+                    )
+                    self._pending[order.id] = order
+                    await self._carry_out(order)
+            self._position = position
+
+    async def _publish(self) -> None:
+        for order in list(self._unsent.values()):
+            try:
+                await self._context.ledger.put_order(order.encode())
+            except StateUnavailableError:
+                return
+            del self._unsent[order.id]
+
+    async def _carry_out(self, order: Order) -> list[HeldMessage]:
+        messages = self.matching(order)
+        if order.action is OrderAction.RELEASE:
+            self._trickle.set_rate(order.id, order.rate)
+            for message in messages:
+                freed = await self._context.spool.note_order(message.id, order.id)
+                self._held.put(freed)
+                await self._held.publish(freed)
+            if messages:
+                self._trickle.wake(Lane("order", order.id), self._context.clock())
+        else:
+            fate = _FATES[order.action]
+            for message in messages:
+                await self._trickle.end(message.id, fate)
+        await self._context.audit.append(
+            "order-done",
+            id=order.id,
+            messages=len(messages),
+            recipients=sum(len(m.waiting) for m in messages),
+        )
+        self._done.add(order.id)
+        self._pending.pop(order.id, None)
+        return messages

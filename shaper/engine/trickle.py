@@ -1,0 +1,242 @@
+"""Lets held mail out: when, which message next, how many at a time.
+
+Every lane (a slowed or recovered sender, an operator's order, the shaper's own
+notices) has one due time; a heap holds them, so ten thousand quiet lanes cost
+nothing. A lane gives at most one message per turn, which makes senders equal
+however much each has waiting. ``step`` does what is due at a time it is told and
+returns when to come again; ``run`` calls it by the clock.
+
+Blocked senders have no due time at all: only a release wakes their mail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from shaper.core.evidence import familiarity, standing
+from shaper.core.message import RecipientFate
+from shaper.core.pace import drain_pause, next_release_after
+from shaper.core.ports import SpoolFullError, StateUnavailableError
+from shaper.core.state import State
+from shaper.engine.heldmail import Lane
+
+if TYPE_CHECKING:
+    from shaper.core.message import HeldMessage
+    from shaper.core.record import Record
+    from shaper.engine.context import Context
+    from shaper.engine.delivery import Delivery
+    from shaper.engine.heldmail import HeldMail
+    from shaper.engine.senders import Senders
+
+__all__ = ["Trickle"]
+
+log = logging.getLogger(__name__)
+
+# After an own failure (disk full, a bug) a lane rests this long, in seconds.
+_REST = 60.0
+# Nothing is due for so long that the clock is looked at again, in seconds: a
+# clock that stepped must not leave mail lying.
+_LONGEST_SLEEP = 30.0
+
+
+class Trickle:
+    """The schedule of held mail of this instance."""
+
+    def __init__(
+        self, context: Context, held: HeldMail, senders: Senders, delivery: Delivery
+    ) -> None:
+        """Start without a schedule; ``start`` makes it from the held mail."""
+        self._context = context
+        self._held = held
+        self._senders = senders
+        self._delivery = delivery
+        self._heap: list[tuple[float, Lane]] = []
+        self._due: dict[Lane, float] = {}
+        self._drained: dict[str, int] = {}
+        self._rates: dict[str, float] = {}
+        self._busy: dict[str, asyncio.Future[None]] = {}
+        self._woken = asyncio.Event()
+
+    def set_rate(self, order: str, per_minute: float) -> None:
+        """Pace an operator's order; 0 means as fast as it goes."""
+        self._rates[order] = per_minute
+
+    def wake(self, lane: Lane, at: float) -> None:
+        """Have a lane looked at at this time, or earlier if it already is."""
+        if lane not in self._due or at < self._due[lane]:
+            self._schedule(lane, at)
+
+    def arrived(self, message: HeldMessage, record: Record | None, now: float) -> None:
+        """Schedule the lane of a message that was just held or freed."""
+        lane = self._held.lane_of(message)
+        slowed = record is not None and record.state is State.SLOWED
+        first = self._context.pace.interval if lane.kind == "state" and slowed else 0.0
+        if lane not in self._due:
+            self._schedule(lane, now + first)
+
+    def hurry(self, sender: str, now: float) -> None:
+        """Look again at a sender whose state has changed."""
+        self._drained.pop(sender, None)
+        lane = Lane("state", sender)
+        if self._held.waiting(sender):
+            self._schedule(lane, now)
+
+    def start(self, now: float) -> None:
+        """Schedule everything that the spool holds."""
+        for lane in self._held.lanes():
+            self._schedule(lane, now)
+
+    @property
+    def under_way(self) -> int:
+        """Count the attempts that have not ended."""
+        return len(self._busy)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until ``stop`` is set; attempts under way are then waited for."""
+        while not stop.is_set():
+            now = self._context.clock()
+            self._woken.clear()
+            due = await self.step(now)
+            pause = min(max(due - self._context.clock(), 0.0), _LONGEST_SLEEP)
+            waits = {
+                asyncio.ensure_future(self._woken.wait()),
+                asyncio.ensure_future(stop.wait()),
+            }
+            await asyncio.wait(
+                waits, timeout=pause, return_when=asyncio.FIRST_COMPLETED
+            )
+            for wait in waits:
+                wait.cancel()
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Wait for the attempts under way."""
+        while self._busy:
+            await asyncio.wait(set(self._busy.values()))
+
+    async def step(self, now: float) -> float:
+        """Begin what is due; return the time of the next lane that will be."""
+        while self._heap and self._heap[0][0] <= now:
+            if len(self._busy) >= self._context.pace.concurrency:
+                return now + _LONGEST_SLEEP  # an attempt that ends wakes us
+            due, lane = heapq.heappop(self._heap)
+            if self._due.get(lane) != due:
+                continue  # was scheduled anew since
+            del self._due[lane]
+            again = await self._turn(lane, now)
+            if again is not None:
+                self._schedule(lane, again)
+        return self._heap[0][0] if self._heap else now + _LONGEST_SLEEP
+
+    async def _turn(self, lane: Lane, now: float) -> float | None:
+        """Begin at most one message of a lane; return its next due time."""
+        idle = [m for m in self._held.in_lane(lane) if m.id not in self._busy]
+        if not idle:
+            return None
+        ready = [m for m in idle if m.not_before <= now or not m.waiting]
+        if not ready:
+            return min(m.not_before for m in idle)
+        if lane.kind != "state":
+            rate = self._rates.get(lane.name, 0.0)
+            self._begin(ready[0], lane)
+            return now + (60.0 / rate if rate > 0 else 0.0)
+        record, _ = await self._senders.read(lane.name)
+        if record.state is State.BLOCKED:
+            return None
+        if record.state is State.NORMAL:
+            self._begin(ready[0], lane)
+            count = self._drained[lane.name] = self._drained.get(lane.name, 0) + 1
+            pace = self._context.pace
+            return now + drain_pause(pace.interval, pace.growth, count)
+        return await self._trickle(lane, record, ready, now)
+
+    async def _trickle(
+        self, lane: Lane, record: Record, ready: list[HeldMessage], now: float
+    ) -> float:
+        """Let one message of a slowed sender out, the most familiar first."""
+        profile = record.profile
+        best = max(
+            ready, key=lambda m: familiarity(profile, self._hashes(m), now)
+        )  # max keeps the first of equals: the order of arrival
+        evidence = standing(profile, self._context.model, now)
+        share = evidence.total / max(evidence.limits[1], 1e-9)
+        served = record.released + len(best.waiting) - 1
+        pace = self._context.pace
+        pause = next_release_after(served, share, pace.interval, pace.longest_interval)
+        try:
+            wait = await self._context.ledger.take_slot(lane.name, now, pause)
+        except StateUnavailableError:
+            wait = 0.0  # the schedule of this instance keeps the pace
+        if wait > 0:
+            return now + wait
+        await self._senders.change(lane.name, partial(_served, len(best.waiting)))
+        self._begin(best, lane)
+        return now + pause
+
+    def _hashes(self, message: HeldMessage) -> list[int]:
+        recipients = message.submission.envelope.recipients
+        return self._context.hashes(recipient.address for recipient in recipients)
+
+    def _schedule(self, lane: Lane, at: float) -> None:
+        self._due[lane] = at
+        heapq.heappush(self._heap, (at, lane))
+        self._woken.set()
+
+    def _begin(self, message: HeldMessage, lane: Lane) -> None:
+        task = asyncio.get_running_loop().create_task(self._attempt(message, lane))
+        self._busy[message.id] = task
+
+    async def _attempt(self, message: HeldMessage, lane: Lane) -> None:
+        rest = 0.0
+        try:
+            await self._delivery.attempt(message)
+        except SpoolFullError as error:
+            log.error("held message %s must wait: %s", message.id, error)
+            rest = _REST
+        except Exception:  # one of the three catch-alls: an attempt
+            log.exception("attempt for held message %s failed", message.id)
+            rest = _REST
+        finally:
+            del self._busy[message.id]
+            if self._held.in_lane(lane):
+                now = self._context.clock()
+                if rest or lane not in self._due:
+                    self._schedule(lane, now + rest)
+            self._woken.set()
+
+    async def end(self, message_id: str, fate: RecipientFate) -> HeldMessage | None:
+        """Give all waiting recipients of a message a final fate, without sending.
+
+        Waits for an attempt under way, whose deliveries then stand. Returns the
+        message as it was, or None when nothing of it waited any more.
+        """
+        while message_id in self._busy:
+            await asyncio.wait({self._busy[message_id]})
+        message = self._held.get(message_id)
+        if message is None or not message.waiting:
+            return None
+        claim = asyncio.get_running_loop().create_future()
+        self._busy[message_id] = claim
+        try:
+            await self._delivery.settle(
+                message, dict.fromkeys(message.waiting, fate), {}
+            )
+        finally:
+            del self._busy[message_id]
+            claim.set_result(None)
+        return message
+
+    async def expire(self, now: float) -> list[HeldMessage]:
+        """Give mail that was held for the longest time back to its sender."""
+        limit = now - self._context.pace.longest_hold
+        old = [m.id for m in self._held.all() if m.submission.received <= limit]
+        ended = [await self.end(i, RecipientFate.EXPIRED) for i in old]
+        return [message for message in ended if message is not None]
+
+
+def _served(recipients: int, record: Record) -> None:
+    record.released += recipients

@@ -1,0 +1,145 @@
+"""What the engine does by itself as time passes, in small regular rounds.
+
+Each round is a plain coroutine that may be called at any time and does only what
+is due, so tests call it with a clock of theirs. ``run`` calls the rounds by the
+clock; a round that fails is logged and comes again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from shaper.core.judgement import review
+from shaper.core.ports import ShaperError, StateUnavailableError
+from shaper.core.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from shaper.core.judgement import Transition
+    from shaper.core.record import Record, Run
+    from shaper.engine.casebook import Casebook
+    from shaper.engine.context import Context
+    from shaper.engine.gate import Gatekeeper
+    from shaper.engine.heldmail import HeldMail
+    from shaper.engine.orders import Orders
+    from shaper.engine.senders import Senders
+    from shaper.engine.trickle import Trickle
+
+__all__ = ["Upkeep"]
+
+log = logging.getLogger(__name__)
+
+
+class Upkeep:
+    """The engine's regular rounds."""
+
+    def __init__(
+        self,
+        context: Context,
+        senders: Senders,
+        casebook: Casebook,
+        gate: Gatekeeper,
+        orders: Orders,
+        *,
+        held: HeldMail,
+        trickle: Trickle,
+        epoch: str,
+    ) -> None:
+        """``epoch`` is a random token by which a loss of Redis is noticed."""
+        self._context = context
+        self._senders = senders
+        self._casebook = casebook
+        self._gate = gate
+        self._orders = orders
+        self._held = held
+        self._trickle = trickle
+        self._epoch = epoch
+
+    async def store(self) -> None:
+        """Write what may be written late, carry out what others ordered."""
+        await self._senders.flush()
+        await self._casebook.flush()
+        await self._orders.resume()
+
+    async def resynchronise(self) -> None:
+        """Notice that Redis lost its contents, and put back what we know."""
+        try:
+            if not await self._context.ledger.claim_epoch(self._epoch):
+                return
+            log.warning("Redis is empty or new: restoring from journal and spool")
+            await self._senders.synchronise()
+            for sender, line in self._senders.known.items():
+                self._casebook.rebuild(
+                    sender,
+                    str(line.get("case", "")),
+                    State(line["state"]),
+                    float(line["since"]),
+                )
+            self._casebook.touch_all()
+            await self._held.republish()
+        except StateUnavailableError as error:
+            log.debug("Redis is away: %s", error)
+
+    async def review(self) -> None:
+        """Let time pass for every slowed sender."""
+        for sender in self._senders.names(State.SLOWED.value):
+            now = self._context.clock()
+            record, _ = await self._senders.read(sender)
+            before = (record.state, record.calm_since)
+            probe = review(record, self._context.model, self._context.rules, now)
+            if probe is None and before == (record.state, record.calm_since):
+                continue
+            apply = partial(self._review, now)
+            record, (transition, case_id, run) = await self._senders.change(
+                sender, apply
+            )
+            if transition is not None:
+                self._gate.moved(sender, case_id, run, transition)
+
+    def _review(self, now: float, record: Record) -> tuple[Transition | None, str, Run]:
+        case_id, run = record.case, record.run
+        transition = review(record, self._context.model, self._context.rules, now)
+        if record.state is State.NORMAL:
+            record.case = ""
+        return transition, case_id, run
+
+    async def expire(self) -> None:
+        """Give mail back that was held too long."""
+        for message in await self._trickle.expire(self._context.clock()):
+            log.warning(
+                "held message %s of %r reached its longest hold and was returned",
+                message.id,
+                message.submission.sender,
+            )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Do all rounds at their pace until ``stop`` is set; store once more."""
+        rounds: list[tuple[float, Callable[[], Awaitable[None]]]] = [
+            (1.0, self.store),
+            (5.0, self.resynchronise),
+            (10.0, self.review),
+            (60.0, self.expire),
+        ]
+        await asyncio.gather(*(self._repeat(p, work, stop) for p, work in rounds))
+        await self._attempt(self.store)
+
+    async def _repeat(
+        self, pause: float, work: Callable[[], Awaitable[None]], stop: asyncio.Event
+    ) -> None:
+        while not stop.is_set():
+            await self._attempt(work)
+            try:
+                async with asyncio.timeout(pause):
+                    await stop.wait()
+            except TimeoutError:
+                continue
+
+    async def _attempt(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except ShaperError as error:
+            log.error("upkeep was interrupted: %s", error)
