@@ -212,7 +212,8 @@ def merge(parts: Iterable[Case]) -> Case:
         latest.id,
         latest.sender,
         ordered[0].opened,
-        onset=min(case.onset for case in ordered),
+        # 0 means that this part was not there at the alarm and does not know.
+        onset=min((case.onset for case in ordered if case.onset), default=0.0),
         escaped=max(case.escaped for case in ordered),
         state=latest.state,
         closed=latest.closed,
