@@ -1,0 +1,1 @@
+"""Tests of mailshaper and federation; `tests/support` holds the servers they use."""
