@@ -56,6 +56,9 @@ class Watcher:
     def held(self, message: HeldMessage) -> None:
         """Hear that a message became durable in the spool."""
 
+    def finished(self, message: HeldMessage) -> None:
+        """Hear that a held message waits for nothing any more."""
+
 
 class Gatekeeper:
     """Implements ``shaper.core.ports.Gate``."""
@@ -171,9 +174,18 @@ class Gatekeeper:
         return self._context.spool.begin(message)
 
     async def held(self, message: HeldMessage) -> None:
-        """Index a message that is durable in the spool."""
+        """Take a message over that is durable in the spool."""
+        self.index(message)
+        if not message.notice:
+            self._casebook.saw(message.case, message.submission)
+        record = self._senders.cached(message.submission.sender)
+        self._trickle.arrived(message, record, self._context.clock())
+        self._watcher.held(message)
+        await self._held.publish(message)
+
+    def index(self, message: HeldMessage) -> None:
+        """Put a message of the spool into its lane."""
         submission = message.submission
-        self._casebook.saw(message.case, submission)
         recipients = sorted(r.address for r in submission.envelope.recipients)
         mark = fingerprint(
             submission.client.ident,
@@ -182,10 +194,6 @@ class Gatekeeper:
             "\0".join(recipients),
         )
         self._held.put(message, mark)
-        record = self._senders.cached(submission.sender)
-        self._trickle.arrived(message, record, self._context.clock())
-        self._watcher.held(message)
-        await self._held.publish(message)
 
     async def passed(
         self, submission: Submission, replies: Mapping[int, Reply], end: Reply

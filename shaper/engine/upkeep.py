@@ -21,13 +21,7 @@ if TYPE_CHECKING:
 
     from shaper.core.judgement import Transition
     from shaper.core.record import Record, Run
-    from shaper.engine.casebook import Casebook
-    from shaper.engine.context import Context
-    from shaper.engine.gate import Gatekeeper
-    from shaper.engine.heldmail import HeldMail
-    from shaper.engine.orders import Orders
-    from shaper.engine.senders import Senders
-    from shaper.engine.trickle import Trickle
+    from shaper.engine.assembly import Engine
 
 __all__ = ["Upkeep"]
 
@@ -37,68 +31,50 @@ log = logging.getLogger(__name__)
 class Upkeep:
     """The engine's regular rounds."""
 
-    def __init__(
-        self,
-        context: Context,
-        senders: Senders,
-        casebook: Casebook,
-        gate: Gatekeeper,
-        orders: Orders,
-        *,
-        held: HeldMail,
-        trickle: Trickle,
-        epoch: str,
-    ) -> None:
+    def __init__(self, engine: Engine, epoch: str) -> None:
         """``epoch`` is a random token by which a loss of Redis is noticed."""
-        self._context = context
-        self._senders = senders
-        self._casebook = casebook
-        self._gate = gate
-        self._orders = orders
-        self._held = held
-        self._trickle = trickle
+        self._engine = engine
+        self._context = engine.context
         self._epoch = epoch
+        self._lost = True
 
     async def store(self) -> None:
-        """Write what may be written late, carry out what others ordered."""
-        await self._senders.flush()
-        await self._casebook.flush()
-        await self._orders.resume()
+        """Tell of cases, write what may be late, carry out what others ordered."""
+        await self._engine.notices.tell()
+        await self._engine.senders.flush()
+        await self._engine.casebook.flush()
+        await self._engine.orders.resume()
 
     async def resynchronise(self) -> None:
         """Notice that Redis lost its contents, and put back what we know."""
         try:
-            if not await self._context.ledger.claim_epoch(self._epoch):
+            self._lost |= await self._context.ledger.claim_epoch(self._epoch)
+            if not self._lost:
                 return
-            log.warning("Redis is empty or new: restoring from journal and spool")
-            await self._senders.synchronise()
-            for sender, line in self._senders.known.items():
-                self._casebook.rebuild(
-                    sender,
-                    str(line.get("case", "")),
-                    State(line["state"]),
-                    float(line["since"]),
-                )
-            self._casebook.touch_all()
-            await self._held.republish()
+            log.info("bringing Redis up to what journal and spool know")
+            await self._engine.senders.synchronise()
+            self._engine.rebuild_cases()
+            self._engine.casebook.touch_all()
+            await self._engine.held.republish()
+            self._lost = False
         except StateUnavailableError as error:
             log.debug("Redis is away: %s", error)
 
     async def review(self) -> None:
         """Let time pass for every slowed sender."""
-        for sender in self._senders.names(State.SLOWED.value):
+        for sender in self._engine.senders.names(State.SLOWED.value):
             now = self._context.clock()
-            record, _ = await self._senders.read(sender)
+            record, _ = await self._engine.senders.read(sender)
             before = (record.state, record.calm_since)
             probe = review(record, self._context.model, self._context.rules, now)
             if probe is None and before == (record.state, record.calm_since):
                 continue
             apply = partial(self._review, now)
-            record, (transition, case_id, run) = await self._senders.change(
+            record, (transition, case_id, run) = await self._engine.senders.change(
                 sender, apply
             )
             if transition is not None:
-                self._gate.moved(sender, case_id, run, transition)
+                self._engine.gate.moved(sender, case_id, run, transition)
 
     def _review(self, now: float, record: Record) -> tuple[Transition | None, str, Run]:
         case_id, run = record.case, record.run
@@ -109,7 +85,7 @@ class Upkeep:
 
     async def expire(self) -> None:
         """Give mail back that was held too long."""
-        for message in await self._trickle.expire(self._context.clock()):
+        for message in await self._engine.trickle.expire(self._context.clock()):
             log.warning(
                 "held message %s of %r reached its longest hold and was returned",
                 message.id,

@@ -1,0 +1,99 @@
+"""Puts the engine together and brings it back from journal and spool.
+
+``Engine`` only owns the parts; each part does its own duty. ``restore`` needs
+neither Redis nor the network: what the journal and the spool say is enough to
+know every block, slowed state, exemption, plan, order and held message.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from shaper.core.ports import StateUnavailableError
+from shaper.core.state import State
+from shaper.engine.casebook import Casebook
+from shaper.engine.delivery import Delivery, Send
+from shaper.engine.gate import Gatekeeper, Watcher
+from shaper.engine.heldmail import HeldMail
+from shaper.engine.notices import Compose, Notices
+from shaper.engine.orders import Orders
+from shaper.engine.senders import Senders
+from shaper.engine.trickle import Trickle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from shaper.core.message import HeldMessage
+    from shaper.engine.context import Context
+
+__all__ = ["Engine"]
+
+log = logging.getLogger(__name__)
+
+
+class Engine:
+    """The parts of the engine, ready to use after ``restore``."""
+
+    def __init__(
+        self,
+        context: Context,
+        send: Send,
+        case_id: Callable[[], str],
+        compose: Compose | None = None,
+        watcher: Watcher | None = None,
+    ) -> None:
+        """``send`` takes a held message to the next hop, ``compose`` writes notices."""
+        self.context = context
+        self.watcher = watcher or Watcher()
+        self.senders = Senders(context)
+        self.held = HeldMail(context)
+        self.casebook = Casebook(context)
+        self.delivery = Delivery(context, self.held, send)
+        self.trickle = Trickle(context, self.held, self.senders, self.delivery)
+        self.gate = Gatekeeper(
+            context,
+            self.senders,
+            self.held,
+            self.casebook,
+            self.trickle,
+            case_id=case_id,
+            watcher=self.watcher,
+        )
+        self.orders = Orders(context, self.held, self.trickle)
+        self.notices = Notices(context, self.casebook, self.held, self.trickle, compose)
+        self.delivery.on_finished = self._finished
+
+    async def restore(self, journal: Iterable[dict[str, Any]]) -> None:
+        """Rebuild everything from the journal's lines and the spool.
+
+        The stories of cases come from Redis where it has them.
+        """
+        lines = list(journal)
+        try:
+            await self.casebook.load()
+        except StateUnavailableError as error:
+            log.warning("Redis is away at start: %s", error)
+        told = {case.id for case in self.casebook.all()}
+        self.senders.restore(line for line in lines if line["event"] == "sender")
+        self.rebuild_cases()
+        self.orders.restore(
+            line for line in lines if line["event"] in {"order", "order-done"}
+        )
+        self.notices.restore(line for line in lines if line["event"] == "told")
+        for message in self.context.spool.all():
+            self.gate.index(message)
+            if message.case and message.case not in told:
+                self.casebook.saw(message.case, message.submission)
+        self.trickle.start(self.context.clock())
+
+    def rebuild_cases(self) -> None:
+        """Make sure that every sender known as not normal has its case."""
+        for sender, line in self.senders.known.items():
+            state, since = State(line["state"]), float(line["since"])
+            self.casebook.rebuild(sender, str(line.get("case", "")), state, since)
+
+    def _finished(self, message: HeldMessage) -> None:
+        delivered = sum(fate == "delivered" for fate in message.fates.values())
+        self.casebook.left(message, delivered)
+        self.watcher.finished(message)

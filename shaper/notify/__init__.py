@@ -1,0 +1,1 @@
+"""Telling people: the mail that says an account may be stolen, in two languages."""
