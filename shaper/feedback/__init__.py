@@ -1,0 +1,1 @@
+"""Outcomes from outside: replies, logs, bounces and complaints, as values."""

@@ -1,0 +1,193 @@
+"""Split a mail into its parts, whatever somebody sent us.
+
+A bounce is hostile input as often as not. The standard library's parser recurses
+per nesting level and reads everything; this one makes a single pass over at most
+``MAX_BYTES``, keeps at most ``MAX_PARTS`` parts and ``MAX_DEPTH`` open boundaries,
+and never raises. What lies behind the limits is ignored: reports come first, the
+returned message last (RFC 3462 2).
+
+RFC 2045, 2046 (MIME), RFC 5322 2.2 (header fields).
+"""
+
+from __future__ import annotations
+
+import binascii
+import quopri
+import re
+from dataclasses import dataclass, field
+
+__all__ = ["Headers", "Part", "parse_headers", "parse_mail"]
+
+MAX_BYTES = 2 * 1024 * 1024
+MAX_PARTS = 200
+MAX_DEPTH = 24
+MAX_HEADER_LINES = 2000
+MAX_DECODED = 256 * 1024
+
+_PARAMETER = re.compile(
+    r";\s*([\w*-]{1,40})\s*=\s*(?:\"([^\"]{0,400})\"|([^\s;\"]{0,400}))"
+)
+_BARE_PARAMETER = re.compile(r"(?:boundary|charset|report-type|name)\s{0,3}=", re.IGNORECASE)
+_TOKEN = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}")
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """Header fields in order, names lower-cased, values unfolded."""
+
+    fields: tuple[tuple[str, str], ...] = ()
+
+    def get(self, name: str, default: str = "") -> str:
+        """Return the first value of a field."""
+        for key, value in self.fields:
+            if key == name:
+                return value
+        return default
+
+    def all(self, name: str) -> list[str]:
+        """Return all values of a field."""
+        return [value for key, value in self.fields if key == name]
+
+    def __bool__(self) -> bool:
+        """Whether there is any field."""
+        return bool(self.fields)
+
+
+@dataclass(slots=True)
+class Part:
+    """One body part; for a multipart, its preamble."""
+
+    headers: Headers
+    content_type: str
+    parameters: dict[str, str]
+    depth: int
+    lines: list[bytes] = field(default_factory=list)
+
+    @property
+    def raw(self) -> bytes:
+        """The body as transferred."""
+        return b"\n".join(self.lines)
+
+    @property
+    def text(self) -> str:
+        """The body decoded, bounded; octets that decode to nothing are replaced."""
+        data = self.raw[: 2 * MAX_DECODED]
+        encoding = self.headers.get("content-transfer-encoding").strip().lower()
+        if encoding == "quoted-printable":
+            data = quopri.decodestring(data)
+        elif encoding == "base64":
+            data = _base64(data)
+        return _decode(data[:MAX_DECODED], self.parameters.get("charset", ""))
+
+
+def _base64(data: bytes) -> bytes:
+    """Decode what can be decoded of base64 (RFC 2045 6.8)."""
+    kept = re.sub(rb"[^A-Za-z0-9+/]", b"", data)
+    kept = kept[: len(kept) - len(kept) % 4] or kept
+    try:
+        return binascii.a2b_base64(kept + b"=" * (-len(kept) % 4))
+    except binascii.Error:
+        return b""
+
+
+def _decode(data: bytes, charset: str) -> str:
+    for name in (charset or "utf-8", "utf-8"):
+        try:
+            return data.decode(name)
+        # UnicodeError and ValueError (NUL in the name) are kin; LookupError: no such.
+        except (LookupError, ValueError):
+            continue
+    return data.decode("latin-1")
+
+
+def parse_headers(lines: list[bytes]) -> tuple[Headers, int]:
+    """Read a header block; return it and the number of lines it took.
+
+    Lenient: stops at the first empty line, or at a line that is no field.
+    """
+    fields: list[tuple[str, list[str]]] = []
+    used = 0
+    for line in lines[:MAX_HEADER_LINES]:
+        stripped = line.rstrip(b"\r")
+        if not stripped:
+            used += 1
+            break
+        text = stripped[:4096].decode("utf-8", "replace")
+        if text[0] in " \t":
+            if fields and len(fields[-1][1]) < 100:  # noqa: PLR2004 - a bound, no meaning
+                fields[-1][1].append(text.strip())
+            used += 1
+            continue
+        name, colon, value = text.partition(":")
+        if not colon and fields and _BARE_PARAMETER.match(text):
+            fields[-1][1].append(text.strip())  # folded without the blank
+            used += 1
+            continue
+        if not colon or not name.strip() or " " in name.strip():
+            if used == 0 and text.startswith(("From ", ">From ")):
+                used += 1
+                continue
+            break
+        fields.append((name.strip().lower(), [value.strip()]))
+        used += 1
+    return Headers(tuple((k, " ".join(v)) for k, v in fields)), used
+
+
+def _content_type(headers: Headers, default: str) -> tuple[str, dict[str, str]]:
+    value = headers.get("content-type")
+    if not value:
+        return default, {}
+    token = _TOKEN.match(value.strip())
+    parameters = {
+        m[1].lower(): m[2] if m[2] is not None else m[3]
+        for m in _PARAMETER.finditer(value[:4096])
+    }
+    return (token[0].lower() if token else default), parameters
+
+
+def parse_mail(data: bytes) -> list[Part]:
+    """Return the parts in order; the first is the mail itself. Total, linear."""
+    lines = data[:MAX_BYTES].replace(b"\r\n", b"\n").split(b"\n")
+    parts: list[Part] = []
+    boundaries: dict[bytes, int] = {}
+    stack: list[bytes] = []
+    position = 0
+    while position < len(lines) and not lines[position].strip():
+        position += 1  # mbox exports and pasted mails begin with empty lines
+
+    def begin(depth: int) -> None:
+        nonlocal position
+        headers, used = parse_headers(lines[position : position + MAX_HEADER_LINES])
+        position += used
+        kind, parameters = _content_type(headers, "text/plain")
+        parts.append(Part(headers, kind, parameters, depth))
+        if kind.startswith("multipart/") and len(stack) < MAX_DEPTH:
+            boundary = parameters.get("boundary", "").encode("utf-8", "replace")
+            if boundary and boundary not in boundaries:
+                boundaries[boundary] = len(stack)
+                stack.append(boundary)
+
+    begin(0)
+    while position < len(lines):
+        line = lines[position]
+        position += 1
+        if line.startswith(b"--") and stack:
+            mark = line[2:].rstrip(b" \t\r")
+            closing = mark not in boundaries and mark.endswith(b"--")
+            if closing:
+                mark = mark[:-2]
+            level = boundaries.get(mark)
+            if level is not None:
+                for gone in stack[level + 1 :]:
+                    del boundaries[gone]
+                del stack[level + 1 :]
+                if closing:
+                    del boundaries[mark]
+                    stack.pop()
+                    continue
+                if len(parts) >= MAX_PARTS:
+                    break
+                begin(level + 1)
+                continue
+        parts[-1].lines.append(line)
+    return parts
