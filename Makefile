@@ -28,14 +28,15 @@ run: setup       ## the daemon in the foreground (CONFIG=path)
 	@$(BIN)/mailshaper daemon --config $(CONFIG)
 
 lint:            ## format and lint, without changing anything
-	@$(BIN)/ruff format --check --quiet . || { echo 'make lint: run $(BIN)/ruff format'; false; }
+	@$(BIN)/ruff format --check --quiet --output-format concise . || \
+	  { echo 'repair with $(BIN)/ruff format FILE...'; false; }
 	@$(BIN)/ruff check --quiet .
 
 types:           ## mypy --strict on shaper, federation, tests/support
 	@$(BIN)/mypy
 
 imports:         ## who may import whom
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 check: lint types imports ## the fast gate before a commit
 	@$(PYTEST) -q $(wildcard tests/unit tests/property)

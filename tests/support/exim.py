@@ -32,8 +32,6 @@ from tests.support import needs
 from tests.support.submit import ALICE, BOB, MESSAGE, Account
 from tests.support.waiting import poll, poll_async
 
-BINARY = needs.REPOSITORY / ".cache/exim/usr/sbin/exim4"
-
 _CONFIGURATION = """\
 exim_path = {binary}
 spool_directory = {directory}/spool
@@ -137,8 +135,7 @@ class Exim:
         statements before the final accept. ``back``: port of the next hop for
         re-injected mail (default: ``relay``).
         """
-        if not BINARY.exists():
-            needs.unavailable("Exim is not unpacked in .cache/exim: make setup-test")
+        self._binary = str(needs.unpacked("exim/usr/sbin/exim4"))
         needs.root("Exim's deliveries change user")
         self.port = needs.free_port()
         self.back_port = needs.free_port()
@@ -158,7 +155,7 @@ class Exim:
             os.chown(self.directory / name, owner.pw_uid, owner.pw_gid)
         self.config.write_text(
             _CONFIGURATION.format(
-                binary=BINARY,
+                binary=self._binary,
                 directory=self.directory,
                 port=self.port,
                 back_port=self.back_port,
@@ -179,7 +176,7 @@ class Exim:
         errors = self.directory / "stderr"
         with errors.open("wb") as sink:
             self._child = subprocess.Popen(
-                [str(BINARY), "-C", str(self.config), "-bdf", "-q1m"],
+                [self._binary, "-C", str(self.config), "-bdf", "-q1m"],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=sink,
@@ -252,7 +249,7 @@ class Exim:
 
     def _run(self, *arguments: str, given: bytes = b"") -> str:
         run = subprocess.run(
-            [str(BINARY), "-C", str(self.config), *arguments],
+            [self._binary, "-C", str(self.config), *arguments],
             input=given,
             capture_output=True,
             check=False,

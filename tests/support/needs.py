@@ -32,6 +32,17 @@ def program(*names: str) -> str:
     unavailable(f"{' or '.join(names)} is not installed: make setup-test")
 
 
+def unpacked(path: str) -> Path:
+    """Return a program that `make setup-test` unpacks under .cache.
+
+    For example "exim/usr/sbin/exim4" or "prometheus/usr/bin/promtool".
+    """
+    found = REPOSITORY / ".cache" / path
+    if not found.exists():
+        unavailable(f"{found.name} is not unpacked in .cache: make setup-test")
+    return found
+
+
 def root(why: str) -> None:
     """Require user id 0; ``why`` completes the sentence for the reader."""
     if os.geteuid() != 0:
