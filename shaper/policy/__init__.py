@@ -1,0 +1,1 @@
+"""What mail servers tell beside SMTP: Postfix policy requests."""

@@ -1,0 +1,129 @@
+"""What all connections of the ingress share: settings, trust, EHLO, the gate."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+import time
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from aiosmtpd.smtp import SMTP
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from shaper.core.ports import Gate
+    from shaper.smtp.forward import NextHop
+    from shaper.smtp.session import Session
+    from shaper.smtp.settings import IngressSettings
+
+__all__ = ["Shared", "random_id"]
+
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# EHLO keywords that say what the next hop can do; announced when it does.
+_FORWARDED = ("8BITMIME", "SMTPUTF8", "DSN")
+
+
+def random_id() -> str:
+    """Return a new message id: 20 characters, sorting by time of day of birth."""
+    return f"{time.time_ns() // 1000:014x}"[-12:] + secrets.token_hex(4)
+
+
+class Shared:
+    """One per ingress; ``sessions`` are the open connections."""
+
+    def __init__(
+        self,
+        settings: IngressSettings,
+        gate: Gate,
+        hop: NextHop,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float] = time.time,
+        new_id: Callable[[], str] = random_id,
+    ) -> None:
+        self.settings = settings
+        self.gate = gate
+        self.hop = hop
+        self.loop = loop
+        self.clock = clock
+        self.new_id = new_id
+        self.sessions: set[Session] = set()
+        self.closing = False
+        self.template = _template(settings, loop)
+        self._allow = [ipaddress.ip_network(n, strict=False) for n in settings.allow]
+        self._xclient = [
+            ipaddress.ip_network(n, strict=False) for n in settings.xclient_from
+        ]
+        # Per instance, not per class: two ingresses have different networks.
+        self.allowed = lru_cache(maxsize=1024)(lambda peer: _within(peer, self._allow))
+        self._keywords: dict[tuple[object, ...], bytes] = {}
+
+    @property
+    def size_limit(self) -> int:
+        """Octets of a message: our own limit or the next hop's."""
+        own = self.settings.max_message
+        return min(own, self.hop.size_limit or own)
+
+    def may_xclient(self, peer: str) -> bool:
+        """Whether this client may replace the facts of its connection."""
+        return bool(peer and self._xclient) and _within(peer, self._xclient)
+
+    def keywords(self, *, xclient: bool, starttls: bool) -> bytes:
+        """Return the whole EHLO reply.
+
+        Of what concerns the message only what the next hop is known to offer;
+        everything, while it has not been asked yet.
+        """
+        offered = self.hop.extensions
+        key = (offered, self.size_limit, xclient, starttls)
+        reply = self._keywords.get(key)
+        if reply is None:
+            lines = [
+                self.settings.hostname,
+                "PIPELINING",
+                f"SIZE {self.size_limit}",
+                "ENHANCEDSTATUSCODES",
+                *(word for word in _FORWARDED if offered is None or word in offered),
+                "XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE",
+            ]
+            if xclient:
+                lines.append("XCLIENT NAME ADDR PORT PROTO HELO LOGIN")
+            if starttls:
+                lines.append("STARTTLS")
+            reply = b"".join(
+                f"250{' ' if line is lines[-1] else '-'}{line}\r\n".encode()
+                for line in lines
+            )
+            if len(self._keywords) > 64:  # noqa: PLR2004 - a next hop that varies
+                self._keywords.clear()
+            self._keywords[key] = reply
+        return reply
+
+
+def _within(peer: str, networks: list[_Network]) -> bool:
+    try:
+        address = ipaddress.ip_address(peer.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return any(address in network for network in networks)
+
+
+def _template(
+    settings: IngressSettings, loop: asyncio.AbstractEventLoop
+) -> dict[str, Any]:
+    """Return the attributes that aiosmtpd's constructor sets, for copying."""
+    blank = SMTP(
+        None,
+        hostname=settings.hostname,
+        tls_context=settings.tls,
+        timeout=settings.idle_timeout,
+        enable_SMTPUTF8=True,
+        loop=loop,
+    )
+    return dict(vars(blank))
