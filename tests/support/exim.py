@@ -19,7 +19,6 @@ import asyncio
 import contextlib
 import os
 import pwd
-import re
 import shutil
 import signal
 import subprocess
@@ -223,9 +222,8 @@ class Exim:
 
     def queue(self) -> list[str]:
         """Ids of the messages in the queue, frozen ones too."""
-        # 4.97 made ids longer; 4.96 has no option that prints ids alone.
-        shape = r"\b\w{6}-\w{6,11}-\w{2,4}\b"
-        return re.findall(shape, self._run("-bp"))
+        spool = self.directory / "spool" / "input"
+        return sorted(one.name.removesuffix("-H") for one in spool.rglob("*-H"))
 
     async def run_queue(self) -> None:
         """Try everything in the queue now, retry times or not; wait for the end.
