@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from shaper.core.contacts import NEVER
 from shaper.core.model import BUCKETS
-from shaper.core.surprise import close_day, elapse, limits
+from shaper.core.rhythm import note_time
+from shaper.core.surprise import DAILY_LESSON, close_day, elapse, limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,13 +43,15 @@ def learn(
     if not recipients:
         return
     contacts = profile.contacts
-    known, lately, once, never = contacts.tiers(recipients)
+    _, lately, once, never = contacts.tiers(recipients)
     profile.today[NEVER if never else 2 if once else 1 if lately else 0] += 1.0
     contacts.add(recipients)
+    if sum(profile.today) <= DAILY_LESSON:
+        note_time(profile.hours, profile.seen)
 
 
 def acquit(profile: Profile, model: Model, now: float) -> None:
-    """An operator found it innocent: learn the peak in full, clear the evidence."""
+    """Learn the peak in full and clear the evidence: an operator found it innocent."""
     elapse(profile, model, now)
     peaks = [max(p, h) for p, h in zip(profile.peaks, profile.held, strict=True)]
     bounds = limits(profile, model)
@@ -56,15 +59,13 @@ def acquit(profile: Profile, model: Model, now: float) -> None:
     # weighing it as often as it takes, and fades like every other day.
     for i, (peak, bound) in enumerate(zip(peaks, bounds, strict=True)):
         if peak > bound:
-            profile.squares[i] = max(
-                profile.squares[i], peak * peak * (6.0 + profile.weight)
-            )
+            profile.powers[i] = max(profile.powers[i], peak**3 * (6.0 + profile.weight))
     profile.peaks = [min(p, b) for p, b in zip(peaks, bounds, strict=True)]
     _clear(profile)
 
 
 def convict(profile: Profile, model: Model, now: float) -> None:
-    """An operator confirmed a stolen account: unlearn the thief, clear the evidence."""
+    """Unlearn the thief and clear the evidence: an operator confirmed the theft."""
     elapse(profile, model, now)
     profile.peaks = [0.0] * len(BUCKETS)
     profile.today = [0.0] * 4

@@ -13,6 +13,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from shaper.core.rhythm import BINS, FLAT
+
 __all__ = ["AGES", "BUCKETS", "Bucket", "Model", "age_class"]
 
 
@@ -25,16 +27,19 @@ class Bucket:
     unit: str
 
 
-_DAY = 86400.0
+_HOUR = 3600.0
+_DAY = 24 * _HOUR
 BUCKETS = (
-    Bucket("volume 1 min", 60.0, "nats"),
+    Bucket("unfamiliar mail 1 min", 60.0, "nats"),
+    Bucket("unfamiliar mail 10 min", 600.0, "nats"),
+    Bucket("unfamiliar mail 1 h", _HOUR, "nats"),
+    Bucket("unfamiliar mail 6 h", 6 * _HOUR, "nats"),
     Bucket("volume 10 min", 600.0, "nats"),
-    Bucket("volume 1 h", 3600.0, "nats"),
-    Bucket("volume 6 h", 6 * 3600.0, "nats"),
-    Bucket("volume 1 day", _DAY, "nats"),
+    Bucket("volume 1 h", _HOUR, "nats"),
+    Bucket("volume 6 h", 6 * _HOUR, "nats"),
     Bucket("recipients 10 min", 600.0, "nats"),
     Bucket("new recipients 1 day", _DAY, "recipients"),
-    Bucket("new recipients 14 days", 14 * _DAY, "recipients"),
+    Bucket("new recipients 7 days", 7 * _DAY, "recipients"),
 )
 
 # A sender's age in active days decides which prior it is shrunk to: everybody
@@ -57,10 +62,12 @@ class Model:
     """Population priors and limit factors; rows are age classes.
 
     ``tiers``: how likely a message's least familiar recipient is of each tier.
-    ``peaks``: mean square of the daily peak of each bucket.
+    ``peaks``: mean third power of the daily peak of each bucket.
     ``offsets``: added to the learned peak, in the bucket's unit.
     ``factors``: multiply that sum to give the slow limit; by age class, as shipped.
-    ``scales``: multiply it further, by what this host's own history taught.
+    ``scales``: by age class, multiply all of them by what this host's own history
+    taught.
+    ``rhythm``: shares of the host's mail by hour of the day and day of the week.
     ``hard_bounces``: prior share of recipients that bounce.
     ``watch``, ``block``: the other two limits as multiples of the slow limit.
     ``sender_days``: clean active sender-days of the host behind it.
@@ -71,6 +78,7 @@ class Model:
     offsets: Row
     factors: tuple[Row, ...]
     scales: Row
+    rhythm: Row
     hard_bounces: float
     watch: float
     block: float
@@ -96,7 +104,8 @@ class Model:
                 peaks=_rows(data["peaks"], len(BUCKETS)),
                 offsets=_row(data["offsets"], len(BUCKETS)),
                 factors=_rows(data["factors"], len(BUCKETS)),
-                scales=_row(data["scales"], len(BUCKETS)),
+                scales=_row(data["scales"], len(AGES) + 1),
+                rhythm=_row(data["rhythm"], BINS),
                 hard_bounces=_number(data["hard_bounces"]),
                 watch=_number(data["watch"]),
                 block=_number(data["block"]),
@@ -149,13 +158,24 @@ _SHIPPED = Model(
         (0.35, 0.40, 0.05, 0.20),
         (0.40, 0.46, 0.05, 0.09),
     ),
-    peaks=((30.0, 40.0, 60.0, 120.0, 200.0, 100.0, 30.0, 60.0),) * 4,
-    offsets=(2.0, 2.0, 2.0, 2.0, 2.0, 20.0, 10.0, 20.0),
-    factors=((1.8, 1.8, 1.8, 1.8, 1.8, 1.8, 1.8, 1.8),) * 4,
-    scales=(1.0,) * len(BUCKETS),
+    peaks=(
+        (7.5, 8.0, 9.0, 11.3, 10.3, 15.8, 23.2, 183.9, 81.1, 86.2),
+        (5.2, 5.9, 7.0, 9.2, 9.3, 12.4, 21.4, 55.6, 32.4, 137.9),
+        (5.3, 5.9, 7.1, 9.3, 17.2, 50.7, 119.9, 49.7, 21.8, 146.7),
+        (6.6, 7.5, 9.2, 13.2, 23.5, 46.5, 127.3, 73.7, 6.0, 119.5),
+    ),
+    offsets=(2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 50.0, 10.0, 20.0),
+    factors=(
+        (2.44, 5.89, 5.74, 8.86, 11.81, 40.53, 36.07, 1.29, 3.71, 2.09),
+        (2.41, 3.05, 5.45, 7.37, 4.71, 8.52, 10.22, 2.04, 5.1, 2.62),
+        (2.91, 4.67, 9.25, 12.29, 5.51, 7.42, 7.64, 1.5, 5.46, 2.65),
+        (3.01, 4.13, 6.32, 8.2, 6.11, 7.97, 9.21, 2.43, 7.77, 2.03),
+    ),
+    scales=(1.0,) * 4,
+    rhythm=FLAT,
     hard_bounces=0.01,
-    watch=0.4,
-    block=3.0,
+    watch=0.65,
+    block=2.5,
     sender_days=0,
     source="shipped",
 )

@@ -15,25 +15,28 @@ import struct
 
 from shaper.core.contacts import CAPACITY, Contacts
 from shaper.core.model import BUCKETS
+from shaper.core.rhythm import BINS
 
 __all__ = ["Profile"]
 
 _N = len(BUCKETS)
 _VERSION = 1
 _KIND_BYTES = 12
-# version, kind, flags, integers: day, active days, mark, epoch, contacts
+# version, kind, flagged; day, active days, mark, epoch and number of contacts
 _HEAD = struct.Struct(f"<B{_KIND_BYTES}s?qIIqI")
-_BODY = struct.Struct(f"<{6 + 4 + 4 + 5 * _N}d")
-_HUGE = 1e18
+# Times and levels in full; what is learned once a day in single precision.
+_BODY = struct.Struct(f"<{6 + _N}d{12 + 3 * _N}f{BINS}s")
+_HUGE = 1e30
 
 
 class Profile:
     """The detector's memory of one sender. Times are Unix seconds.
 
     ``levels`` are the buckets as of ``seen``; ``peaks`` their highest of
-    ``day``; ``squares`` the faded sum of squares of earlier days' peaks and
-    ``weight`` the sum of their weights; ``highs`` the highest ratio of a clean
-    day's peak to the limit before factors, which calibration reads; ``tiers``
+    ``day``; ``powers`` the faded sum of powers of earlier days' peaks and
+    ``weight`` the sum of their weights; ``highs`` by age class the highest share of
+    its limit that a clean day reached, which calibration reads; ``hours`` counts
+    messages by hour and weekday; ``tiers``
     counts messages by least familiar recipient, ``today`` those of ``day``.
     ``flagged`` says that the slow limit was passed and nobody has judged it;
     ``held`` are the highest levels since, which teach only if it was innocent.
@@ -50,11 +53,12 @@ class Profile:
         "good",
         "held",
         "highs",
+        "hours",
         "kind",
         "levels",
         "peaks",
+        "powers",
         "seen",
-        "squares",
         "tiers",
         "today",
         "weight",
@@ -75,8 +79,9 @@ class Profile:
         self.today = [0.0] * 4
         self.levels = [0.0] * _N
         self.peaks = [0.0] * _N
-        self.squares = [0.0] * _N
-        self.highs = [0.0] * _N
+        self.powers = [0.0] * _N
+        self.highs = [0.0] * 4
+        self.hours = bytearray(BINS)
         self.held = [0.0] * _N
         self.contacts = Contacts(epoch=int(created // 21600))
 
@@ -116,13 +121,14 @@ class Profile:
             self.good,
             self.bad,
             self.cusum,
+            *self.levels,
             *self.tiers,
             *self.today,
-            *self.levels,
-            *self.peaks,
-            *self.squares,
             *self.highs,
+            *self.peaks,
+            *self.powers,
             *self.held,
+            bytes(self.hours),
         )
         return b"".join((head, body, contacts.marks, contacts.ages))
 
@@ -133,7 +139,7 @@ class Profile:
             version, kind, flagged, day, days, mark, epoch, count = _HEAD.unpack_from(
                 raw
             )
-            numbers = _BODY.unpack_from(raw, _HEAD.size)
+            *numbers, hours = _BODY.unpack_from(raw, _HEAD.size)
         except struct.error as error:
             msg = f"a stored profile is cut short: {len(raw)} bytes"
             raise ValueError(msg) from error
@@ -156,13 +162,16 @@ class Profile:
         (self.created, self.seen, self.weight, self.good, self.bad, self.cusum) = (
             numbers[:6]
         )
-        self.tiers = list(numbers[6:10])
-        self.today = list(numbers[10:14])
-        self.levels = list(numbers[14 : 14 + _N])
-        self.peaks = list(numbers[14 + _N : 14 + 2 * _N])
-        self.squares = list(numbers[14 + 2 * _N : 14 + 3 * _N])
-        self.highs = list(numbers[14 + 3 * _N : 14 + 4 * _N])
-        self.held = list(numbers[14 + 4 * _N :])
+        i = 6 + _N
+        self.levels = numbers[6:i]
+        self.tiers = numbers[i : i + 4]
+        self.today = numbers[i + 4 : i + 8]
+        self.highs = numbers[i + 8 : i + 12]
+        i += 12
+        self.peaks = numbers[i : i + _N]
+        self.powers = numbers[i + _N : i + 2 * _N]
+        self.held = numbers[i + 2 * _N :]
+        self.hours = bytearray(hours)
         end = start + 2 * count
         self.contacts = Contacts(raw[start:end], raw[end:], epoch, min(mark, count))
         return self

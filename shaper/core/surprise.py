@@ -12,34 +12,33 @@ import math
 from typing import TYPE_CHECKING
 
 from shaper.core.model import BUCKETS, age_class
+from shaper.core.rhythm import oddness
 
 if TYPE_CHECKING:
     from shaper.core.model import Model
     from shaper.core.profile import Profile
 
-__all__ = [
-    "add_bounces",
-    "add_message",
-    "close_day",
-    "elapse",
-    "limits",
-]
+__all__ = ["DAILY_LESSON", "add_bounces", "add_message", "close_day"]
+__all__ += ["elapse", "limits"]
 
 _N = len(BUCKETS)
 _RATES = tuple(-1.0 / b.tau for b in BUCKETS)
-_VOLUME = 5  # the first buckets take a message's cost, the others count recipients
-_BASE = 0.8  # nats of any message, however familiar its recipients
+_UNFAMILIAR = 4  # the first buckets take messages to unfamiliar recipients
+_VOLUME = 7  # these too, and any other; those after count recipients
+_BASE = 0.5  # nats of any message, however familiar its recipients
+_MORE = 0.6  # how the number of recipients of one message counts: its logarithm
+_ODD = 1.3  # weight of an odd hour
 _RAREST = 0.01  # no single tier is believed rarer than this
-_TIER_PRIOR = 20.0  # messages' worth of the population in a sender's own counts
+_TIER_PRIOR = 40.0  # messages' worth of the population in a sender's own counts
 _PEAK_PRIOR = 6.0  # days' worth of it in a sender's peaks
+_POWER = 3.0  # of the mean over daily peaks: between usual and highest
 _LEAST_STRANGER = 1.5  # nats of a never-seen recipient, in the recipient bucket
 _FADE = 59.0 / 60.0  # per active day
-_DORMANT = 30  # days without mail after which the past loses weight
-_DORMANT_FADE = 60.0  # days
-_DAILY_LESSON = 10.0  # messages' worth of tier counts that one day can teach
+DAILY_LESSON = 10.0  # messages' worth of tiers and hours that one day can teach
 _TIER_MEMORY = 400.0  # messages' worth of tier counts kept
 _BACKWARD = 86400.0  # a clock this far behind was wrong before, not now
-_FORWARD = 1e10  # seconds; no clock stands there
+_FORWARD = 1e10  # seconds; no clock jumps so far
+_FULL = 1e9  # no bucket holds more, so that no sum leaves the float range
 
 
 def elapse(profile: Profile, model: Model, now: float) -> None:
@@ -69,15 +68,15 @@ def limits(profile: Profile, model: Model) -> list[float]:
     """Return the slow limit of each bucket for this sender."""
     age = age_class(profile.days)
     weight = _PEAK_PRIOR + profile.weight
-    sqrt = math.sqrt
+    scale = model.scales[age]
+    third = 1.0 / _POWER
     return [
-        f * s * (c + sqrt((_PEAK_PRIOR * p + q) / weight))
-        for f, s, c, p, q in zip(
+        scale * f * (c + ((_PEAK_PRIOR * p + q) / weight) ** third)
+        for f, c, p, q in zip(
             model.factors[age],
-            model.scales,
             model.offsets,
             model.peaks[age],
-            profile.squares,
+            profile.powers,
             strict=True,
         )
     ]
@@ -86,39 +85,42 @@ def limits(profile: Profile, model: Model) -> list[float]:
 def add_message(
     profile: Profile, model: Model, spread: tuple[int, int, int, int]
 ) -> None:
-    """Add the cost of a message whose recipients are of these tiers."""
+    """Add the cost of a message, sent at ``seen``, with recipients of these tiers."""
     known, lately, once, never = spread
     prior = model.tiers[age_class(profile.days)]
     own = profile.tiers
+    log = math.log
     whole = sum(own) + _TIER_PRIOR
     tail = own[3] + _TIER_PRIOR * prior[3]
-    cost3 = -math.log(max(_RAREST, tail / whole))
+    cost3 = -log(max(_RAREST, tail / whole))
     tail += own[2] + _TIER_PRIOR * prior[2]
-    cost2 = -math.log(max(_RAREST, tail / whole))
+    cost2 = -log(max(_RAREST, tail / whole))
     tail += own[1] + _TIER_PRIOR * prior[1]
-    cost1 = max(0.0, -math.log(max(_RAREST, tail / whole)))
+    cost1 = max(0.0, -log(max(_RAREST, tail / whole)))
     # The least familiar tier decides; the logarithm makes one message to a new
     # list one surprise.
     if never:
-        cost = _BASE + cost3 + math.log(never)
+        cost = cost3 + _MORE * log(never)
     elif once:
-        cost = _BASE + cost2 + math.log(once)
+        cost = cost2 + _MORE * log(once)
     elif lately:
-        cost = _BASE + cost1 + math.log(lately)
+        cost = cost1 + _MORE * log(lately)
     else:
-        cost = _BASE + math.log(max(known, 1))
+        cost = _MORE * log(max(known, 1))
+    cost += _BASE + _ODD * oddness(profile.hours, model.rhythm, profile.seen)
     levels = profile.levels
-    for i in range(_VOLUME):
-        levels[i] += cost
-    levels[5] += never * max(cost3, _LEAST_STRANGER) + once * cost2 + lately * cost1
-    levels[6] += never
-    levels[7] += never
+    for i in range(0 if never or once else _UNFAMILIAR, _VOLUME):
+        levels[i] = min(levels[i] + cost, _FULL)
+    reach = never * max(cost3, _LEAST_STRANGER) + once * cost2 + lately * cost1
+    levels[7] = min(levels[7] + reach, _FULL)
+    levels[8] = min(levels[8] + never, _FULL)
+    levels[9] = min(levels[9] + never, _FULL)
 
 
 def add_bounces(profile: Profile, cost: float) -> None:
     """Add the cost of bad outcomes to the buckets that count messages."""
     for i in range(_VOLUME):
-        profile.levels[i] += cost
+        profile.levels[i] = min(profile.levels[i] + cost, _FULL)
 
 
 def close_day(profile: Profile, model: Model, day: int) -> None:
@@ -126,34 +128,27 @@ def close_day(profile: Profile, model: Model, day: int) -> None:
 
     Peaks above the limit are learned as the limit: what grows, grows slowly.
     """
-    gap = day - profile.day
     profile.day = day
     peaks = profile.peaks
-    if peaks[0] > 0:
-        bounds = limits(profile, model)
-        profile.highs = [
-            max(h, p * s / b)
-            for h, p, s, b in zip(
-                profile.highs, peaks, model.scales, bounds, strict=True
-            )
+    if not any(peaks):
+        return
+    bounds = limits(profile, model)
+    age = age_class(profile.days)
+    ratio = max(p / b for p, b in zip(peaks, bounds, strict=True))
+    profile.highs[age] = max(profile.highs[age], ratio * model.scales[age])
+    profile.powers = [
+        q * _FADE + min(p, b) ** _POWER
+        for q, p, b in zip(profile.powers, peaks, bounds, strict=True)
+    ]
+    profile.weight = profile.weight * _FADE + 1.0
+    profile.days = min(profile.days + 1, 0xFFFFFFFF)
+    count = sum(profile.today)
+    if count > 0:
+        share = min(1.0, DAILY_LESSON / count)
+        tiers = [
+            t + share * n for t, n in zip(profile.tiers, profile.today, strict=True)
         ]
-        profile.squares = [
-            q * _FADE + min(p, b) ** 2
-            for q, p, b in zip(profile.squares, peaks, bounds, strict=True)
-        ]
-        profile.weight = profile.weight * _FADE + 1.0
-        profile.days = min(profile.days + 1, 0xFFFFFFFF)
-        count = sum(profile.today)
-        if count > 0:
-            share = min(1.0, _DAILY_LESSON / count)
-            tiers = [
-                t + share * n for t, n in zip(profile.tiers, profile.today, strict=True)
-            ]
-            keep = min(1.0, _TIER_MEMORY / sum(tiers))
-            profile.tiers = [t * keep for t in tiers]
-            profile.today = [0.0] * 4
-        profile.peaks = [0.0] * _N
-    if gap > _DORMANT:
-        fade = math.exp((_DORMANT - gap) / _DORMANT_FADE)
-        profile.squares = [q * fade for q in profile.squares]
-        profile.weight *= fade
+        keep = min(1.0, _TIER_MEMORY / sum(tiers))
+        profile.tiers = [t * keep for t in tiers]
+        profile.today = [0.0] * 4
+    profile.peaks = [0.0] * _N

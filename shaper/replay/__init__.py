@@ -1,0 +1,1 @@
+"""Run the detector over a host's own past."""
