@@ -14,7 +14,7 @@ The table comes as plain data; reading its file is the duty of
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from shaper.core.outcome import Meaning
@@ -32,17 +32,20 @@ _BEFORE_RCPT = frozenset(
 )  # nothing was said about the recipient yet
 
 _MAX_TEXT = 4000  # octets judged; the longest useful diagnostic seen has 1,400
+_MEMO = 4096
 _STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}\Z")
 _PATTERN = re.compile(r"([245*])\.(\d{1,3}|\*)\.(\d{1,3}|\*)(?:-(\d{1,3}))?\Z")
 _DIGITS = re.compile(r"[2-5][0-9x][0-9x]\Z")
 # "550-5.7.1 " in the middle of a joined multiline reply cuts phrases in two.
-_CONTINUED = re.compile(r"\s[245]\d\d[- ](?:\#?[245]\.\d{1,3}\.\d{1,3}\s)?")
+_CONTINUED = re.compile(
+    r"\s[245]\d\d(?:-(?:[245]\.\d{1,3}\.\d{1,3}\s)?| [245]\.\d{1,3}\.\d{1,3}\s)"
+)
 # What an address, the path of a URL or a file name says is nobody's judgement.
 _ADDRESS = re.compile(r"[^\s<>@:;,\"'()\[\]]{1,80}@[^\s<>@:;,\"'()\[\]]{1,80}")
 _URL = re.compile(r"(https?://[^\s/<>()\"']{1,80})[^\s<>()\"']{0,400}")
 _SPACE = re.compile(r"\s+")
 _KEYS = frozenset(
-    {"name", "meaning", "reason", "any", "unless", "status", "code", "phase"}
+    {"name", "meaning", "reason", "any", "unless", "status", "code", "phase", "domain"}
 )
 
 
@@ -58,6 +61,7 @@ class Signals:
     code: str = ""
     text: str = ""
     phase: str = ""  # a ``Phase`` value, "local", or "" when not told
+    recipient: str = ""  # only its domain is used
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +87,25 @@ class _Rule:
     statuses: tuple[str, ...]
     codes: tuple[str, ...]
     phases: frozenset[str]
+    domains: tuple[str, ...]
 
 
 def normalise(text: str) -> str:
     """Lower-case, on one line, without addresses, paths and continuation marks."""
-    text = _CONTINUED.sub(" ", text[:_MAX_TEXT].replace("\u2019", "'").lower())
+    text = _repaired(text[:_MAX_TEXT])
+    text = _CONTINUED.sub(" ", text.replace("\u2019", "'").lower())
     text = _ADDRESS.sub("@", _URL.sub(r"\1", text))
     return _SPACE.sub(" ", text).strip()
+
+
+def _repaired(text: str) -> str:
+    """Undo UTF-8 that was read as Latin-1 on its way, where that is certain."""
+    if text.isascii() or max(text) > "\xff":
+        return text
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return text
 
 
 def _generic(status: str) -> bool:
@@ -143,6 +159,8 @@ class Table:
 
     def __init__(self, data: Mapping[str, Any]) -> None:
         """Compile the parsed TOML of one or several files (already merged)."""
+        # Judged before: logs repeat themselves. Bounded by ``_MEMO``.
+        self.memo: dict[tuple[str, str, str, str, str], Verdict] = {}
         self.text_rules: list[_Rule] = []
         self.status_rules: list[_Rule] = []
         self.code_rules: list[_Rule] = []
@@ -193,7 +211,7 @@ def _compile(section: str, number: int, entry: object) -> _Rule:
         msg = f"{where}: unknown key {min(extra)!r}"
         raise TableError(msg)
     try:
-        meaning = Meaning(entry.get("meaning"))
+        meaning = Meaning(str(entry.get("meaning")))
     except ValueError:
         msg = f"{where}: meaning must be one of {', '.join(Meaning)}"
         raise TableError(msg) from None
@@ -208,6 +226,7 @@ def _compile(section: str, number: int, entry: object) -> _Rule:
         phases=frozenset(
             "" if p == "untold" else p for p in _strings(where, entry, "phase")
         ),
+        domains=tuple("@" + d.lower() for d in _strings(where, entry, "domain")),
     )
     for pattern in rule.statuses:
         if pattern not in ("*", "none", "generic") and not _PATTERN.match(pattern):
@@ -236,6 +255,7 @@ def _applies(rule: _Rule, signals: Signals, text: str) -> bool:
             not rule.statuses
             or any(_status_matches(p, signals.status) for p in rule.statuses)
         )
+        and (not rule.domains or signals.recipient.lower().endswith(rule.domains))
         and (not rule.codes or any(_code_matches(p, signals.code) for p in rule.codes))
         and (not rule.phrases or any(_contains(text, p) for p in rule.phrases))
         and not any(_contains(text, p) for p in rule.unless)
@@ -243,21 +263,33 @@ def _applies(rule: _Rule, signals: Signals, text: str) -> bool:
 
 
 def judge(signals: Signals, table: Table) -> Verdict:
-    """Say what an outcome means. Never raises; pure.
+    """Say what an outcome means. Never raises; same signals, same verdict.
 
     Order: listed texts, enhanced status, digits, else unknown.
     """
     status = signals.status if _STATUS.match(signals.status) else ""
-    signals = Signals(status, signals.code, signals.text, signals.phase)
+    signals = replace(signals, status=status)
     # A success is a success whatever its text says ("250 2.0.0 quota 93 % full").
     if (status or signals.code)[:1] == "2":
         return Verdict(Meaning.DELIVERED, permanent=False, reason="accepted", rule="")
     text = normalise(signals.text)
+    domain = signals.recipient.rpartition("@")[2].lower()
+    key = (status, signals.code, text, signals.phase, domain)
+    verdict = table.memo.get(key)
+    if verdict is None:
+        verdict = _judged(signals, text, table)
+        if len(table.memo) >= _MEMO:
+            table.memo.clear()
+        table.memo[key] = verdict
+    return verdict
+
+
+def _judged(signals: Signals, text: str, table: Table) -> Verdict:
     for rules in (table.text_rules, table.status_rules, table.code_rules):
         for rule in rules:
             if _applies(rule, signals, text):
                 return _guarded(rule, signals)
-    first = (status or signals.code)[:1]
+    first = (signals.status or signals.code)[:1]
     if first == "4":
         return Verdict(
             Meaning.TEMPORARY, permanent=False, reason="a temporary refusal", rule=""

@@ -17,13 +17,14 @@ __all__ = ["Complaint", "read_complaints"]
 
 MAX_COMPLAINTS = 100
 _ADDRESS = re.compile(ADDRESS)
-_OLD_SUBJECT = re.compile(r"complaint about message from [\da-fA-F.:]{3,45}", re.IGNORECASE)
+_OLD_SUBJECT = re.compile(
+    r"complaint about message from [\da-fA-F.:]{3,45}", re.IGNORECASE
+)
 _RECIPIENT_FIELDS = ("original-rcpt-to", "removal-recipient", "original-recipient")
 _OLD_FIELDS = (
     "x-hmxmroriginalrecipient",  # Microsoft's Junk Mail Reporting Program
     "x-hmhmxmroriginalrecipient",
     "x-apple-original-recipient",
-    "x-original-to",
 )
 
 
@@ -82,6 +83,8 @@ def _one(report: Headers, returned: Headers, text: str) -> Complaint:
         recipients = _addresses([v for f in _OLD_FIELDS for v in returned.all(f)])
     if not recipients:
         recipients = _addresses(returned.all("to")[:1])[:1]
+    if not recipients:
+        recipients = _addresses(returned.all("x-original-to")[:1])[:1]
     senders = _addresses(
         report.all("original-mail-from") or returned.all("return-path")
     )

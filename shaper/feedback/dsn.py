@@ -137,6 +137,8 @@ def _blocks(text: str) -> list[dict[str, str]]:
     return blocks
 
 
+# PowerMTA's own classes; only those that it tells of the recipient.
+_CATEGORY = re.compile(r"[a-z-]{3,40}\Z")
 _RECIPIENT_FIELDS = ("action", "status", "diagnostic-code", "remote-mta")
 
 
@@ -147,6 +149,9 @@ def _group(block: dict[str, str]) -> Group:
     )
     outer = _mailbox(original)
     kind, diagnostic = _typed(block.get("diagnostic-code", ""))
+    category = block.get("x-powermta-bouncecategory", "").strip()
+    if _CATEGORY.match(category):
+        diagnostic = f"{diagnostic} [{category}]"
     status = _STATUS.search(block.get("status", ""))
     recipient = choose_recipient(_mailbox(final), outer)
     if actual := _mailbox(block.get("x-actual-recipient", "")):

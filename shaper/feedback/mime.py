@@ -27,7 +27,9 @@ MAX_DECODED = 256 * 1024
 _PARAMETER = re.compile(
     r";\s*([\w*-]{1,40})\s*=\s*(?:\"([^\"]{0,400})\"|([^\s;\"]{0,400}))"
 )
-_BARE_PARAMETER = re.compile(r"(?:boundary|charset|report-type|name)\s{0,3}=", re.IGNORECASE)
+_BARE_PARAMETER = re.compile(
+    r"(?:boundary|charset|report-type|name)\s{0,3}=", re.IGNORECASE
+)
 _TOKEN = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}")
 
 

@@ -19,17 +19,18 @@ from typing import TYPE_CHECKING
 from flufl.bounce import all_failures
 
 from shaper.feedback.reply import ADDRESS
+from shaper.feedback.transcript import read_transcript
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
     "Finding",
-    "diagnostic_near",
+    "beside",
     "failures",
     "find_failures",
+    "mentioned",
     "split_returned",
-    "transcript_phase",
 ]
 
 MAX_FINDINGS = 200
@@ -56,7 +57,7 @@ _HEADER_DUMP = re.compile(
 )
 
 _BRACKETED = re.compile(
-    rf"^[ \t*]{{0,8}}<({ADDRESS})>(?: ?\([^)\n]{{0,200}}\))?[:.]{{0,2}}[ \t]*(.*)$"
+    rf"^[ \t*]{{0,8}}[<\"]({ADDRESS})[>\"](?: ?\([^)\n]{{0,200}}\))?[:.]{{0,2}}[ \t]*(.*)$"
 )
 _ALONE = re.compile(
     rf"^[ \t*-]{{0,40}}(?:To: )?<?({ADDRESS})>?[ \t]*:?[ \t]*(\((?:generated|expanded|ultimately)[^)\n]{{0,200}}\)?)?$",
@@ -69,9 +70,12 @@ _LABELLED = re.compile(
     r"(?:was )?unable to deliver (?:message|mail|your message) to|recipient address|failed recipient|recipient|"
     r"undeliverable address|intended recipient|addressed to|delivery to|failed to deliver to|mailbox|user|"
     r"final recipient|rcpt to|message to|to address|error sending message to|your message to|"
-    r"the following address failed|destinataire|empf.nger|user not listed in public name & address book)[ \t]{0,4}(?::|is|was)?[ \t]*"
+    r"the following address failed|destinataire|empf.nger|user not listed in public name & address book)(?:[ \t]{0,4}(?::|is|was)[ \t]*|[ \t]+)"
     rf"[<'\"\[(]{{0,2}}(?:smtp:|rfc822;)?({ADDRESS})(.*)$",
     re.IGNORECASE,
+)
+_ZOHO = re.compile(
+    rf"address: <({ADDRESS})>, responsecode ([^\]\n]{{0,500}})", re.IGNORECASE
 )
 _PLAIN = re.compile(rf"(?<![\w.+@=/:-])({ADDRESS})")
 
@@ -82,6 +86,7 @@ class Finding:
 
     recipient: str
     diagnostic: str = ""
+    phase: str = ""  # where the text itself does not tell it
 
 
 def split_returned(text: str) -> tuple[str, str]:
@@ -93,23 +98,6 @@ def split_returned(text: str) -> tuple[str, str]:
     if (dump := _HEADER_DUMP.search(text)) and dump.start() > len(head):
         cut = min(cut, dump.start())
     return text[:cut], text[cut:]
-
-
-def transcript_phase(text: str, recipient: str) -> str:
-    """Return which command a session transcript shows as refused (sendmail)."""
-    phase = ""
-    for line in text.split("\n", _MAX_LINES)[:_MAX_LINES]:
-        line = line.strip()  # noqa: PLW2901
-        if line.startswith(">>>"):
-            command = line[3:].strip().lower()
-            for prefix, name in (("rcpt", "rcpt"), ("mail", "mail"), ("data", "data"),
-                                 ("ehlo", "ehlo"), ("helo", "ehlo"), (".", "end")):  # fmt: skip
-                if command.startswith(prefix):
-                    phase = name
-        elif line.startswith("<<<") and phase and re.match(r"<<< [45]\d\d", line):
-            if phase != "rcpt" or not recipient or recipient.lower() in text.lower():
-                return phase
-    return ""
 
 
 def _paragraph(lines: list[str], start: int, *, paragraphs: int = 1) -> str:
@@ -142,9 +130,11 @@ def failures(text: str) -> list[Finding]:
         if old is None or (len(old.diagnostic) < 12 and diagnostic):  # noqa: PLR2004
             found[key] = Finding(address.rstrip("."), diagnostic[:_MAX_DIAGNOSTIC])
 
+    for match in _ZOHO.finditer(text[:40_000]):
+        note(match[1], match[2])
     # The strictest form that finds anything is believed alone: a looser one also
     # takes addresses that are merely mentioned.
-    for number, line in enumerate(lines):
+    for number, line in enumerate(lines if not found else []):
         if match := _BRACKETED.match(line):
             rest = match[2].strip()
             more = (
@@ -153,6 +143,11 @@ def failures(text: str) -> list[Finding]:
                 else ""
             )
             note(match[1], f"{rest} {more}".strip())
+    if not found:
+        for step in read_transcript(text):
+            if step.recipient:
+                key = step.recipient.lower()
+                found.setdefault(key, Finding(step.recipient, step.reply, step.phase))
     if not found:
         for number, line in enumerate(lines):
             if match := _LABELLED.match(line):
@@ -170,20 +165,22 @@ def _blank(lines: list[str], number: int) -> bool:
     return number >= len(lines) or not lines[number].strip()
 
 
-def diagnostic_near(text: str, recipient: str) -> str:
-    """Return the text around the first mention of a recipient, or all of it."""
+def beside(text: str, recipient: str) -> Finding:
+    """Return what the text says about a recipient, or the text as a whole."""
     wanted = recipient.lower()
+    for step in read_transcript(text):
+        if step.recipient.lower() == wanted:
+            return Finding(recipient, step.reply, step.phase)
     for finding in failures(text):
         if finding.recipient.lower() == wanted and finding.diagnostic:
-            return finding.diagnostic
+            return finding
     lines = text.split("\n", _MAX_LINES)[:_MAX_LINES]
     for number, line in enumerate(lines):
         if wanted in line.lower():
-            start = max(0, number - 3)
-            return " ".join(
-                part.strip() for part in lines[start : number + 12] if part.strip()
-            )[:_MAX_DIAGNOSTIC]
-    return " ".join(text[:_MAX_DIAGNOSTIC].split())
+            near = lines[max(0, number - 3) : number + 12]
+            joined = " ".join(part.strip() for part in near if part.strip())
+            return Finding(recipient, joined[:_MAX_DIAGNOSTIC])
+    return Finding(recipient, " ".join(text[:_MAX_DIAGNOSTIC].split()))
 
 
 def mentioned(text: str, without: Iterable[str]) -> list[str]:

@@ -11,7 +11,7 @@ RFC 5321 4.2 (replies), RFC 2034 and RFC 3463 (enhanced status).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shaper.core.meaning import LOCAL, Signals, Table, judge
 from shaper.core.outcome import Kind, Outcome
@@ -21,7 +21,7 @@ __all__ = ["Said", "find_address", "outcome_of_text", "parse_said", "prefer_stat
 MAX_TEXT = 4000
 
 _CODE = re.compile(
-    r"(?:^|[\s:'\"(\[<>=;,-])([245][0-5]\d)(?=$|[ \t\r\n]|[-:,;'\"](?!\d{1,2}:))"
+    r"(?:^|[\s:'\"(\[<>=;,-])(2(?:1[14]|2[01]|35|5[0-3])|[45][0-5]\d)(?=$|[ \t\r\n]|[-:,;'\"](?!\d{1,2}:))"
     r"(?![ ](?:bytes|days?|hours?|seconds?|minutes?|more|[kKmM]?B\b|times|attempts))"
 )
 _STATUS = re.compile(r"(?<![\w.])([245]\.\d{1,3}\.\d{1,3})(?!\d|\.\d|\w)")
@@ -30,7 +30,9 @@ _AFTER_CODE = re.compile(
 )
 _QMAIL_STATUS = re.compile(r"\(#([245]\.\d{1,3}\.\d{1,3})\)")
 # "Exim 4.80.1", "version 2.0.1": numbers of programs, not statuses.
-_VERSION = re.compile(r"(?:exim|version|v|postfix|sendmail|release|build)\s*$", re.IGNORECASE)
+_VERSION = re.compile(
+    r"(?:exim|version|v|postfix|sendmail|release|build)\s*$", re.IGNORECASE
+)
 
 _PHASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), phase)
@@ -44,7 +46,10 @@ _PHASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         # Exim: "SMTP error from remote mail server after RCPT TO:<x>:"
         (r"after (?:pipelined )?end of data", "end"),
         (r"after (?:pipelined )?(?:sending )?data", "data"),
-        (r"after (?:pipelined )?rcpt to", "rcpt"),
+        (r"after (?:pipelined )?rcpt (?:to|command)", "rcpt"),
+        (r"after (?:pipelined )?mail command", "mail"),
+        (r"most progress was rcpt to response", "rcpt"),
+        (r"most progress was (?:mail from|helo|ehlo|greeting)", "mail"),
         (r"after (?:pipelined )?mail from", "mail"),
         (r"after (?:ehlo|helo|lhlo)", "ehlo"),
         (r"after (?:initial connection|connect)|initial server greeting", "connect"),
@@ -87,7 +92,9 @@ ADDRESS = rf"(?:{_QUOTED}|{_LOCAL_PART})@(?:{_DOMAIN}|\[[0-9a-fA-F.:IPv]{{2,60}}
 _RCPT = re.compile(rf"rcpt to:\s?<({ADDRESS})>", re.IGNORECASE)
 _ANGLE = re.compile(rf"<({ADDRESS})>")
 _PLAIN = re.compile(rf"(?<![\w.+@=-])({ADDRESS})")
-_UNWANTED = re.compile(r"(?:mail )?from:?\s*<?$|sender[^<]{0,20}<?$|f=\[?$", re.IGNORECASE)
+_UNWANTED = re.compile(
+    r"(?:mail )?from:?\s*<?$|sender[^<]{0,20}<?$|f=\[?$", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +109,13 @@ class Said:
 
     def signals(self, *, phase: str = "", status: str = "") -> Signals:
         """Return what the judge needs, with better knowledge where given."""
-        return Signals(status or self.status, self.code, self.text, self.phase or phase)
+        return Signals(
+            status or self.status,
+            self.code,
+            self.text,
+            self.phase or phase,
+            self.recipient,
+        )
 
 
 def prefer_status(*candidates: str) -> str:
@@ -116,7 +129,9 @@ def prefer_status(*candidates: str) -> str:
     for status in candidates:
         if not status:
             continue
-        if not best or (_is_generic(best) and not _is_generic(status) and best[0] == status[0]):
+        if not best or (
+            _is_generic(best) and not _is_generic(status) and best[0] == status[0]
+        ):
             best = status
     return best
 
@@ -199,7 +214,8 @@ def outcome_of_text(
     best = prefer_status(status, said.status) if status else said.status
     # No digits and no command: the reporting server speaks of its own delivery.
     told = phase or ("" if said.code or said.status else LOCAL)
-    verdict = judge(said.signals(phase=told, status=best), table)
+    signals = said.signals(phase=told, status=best)
+    verdict = judge(replace(signals, recipient=recipient or said.recipient), table)
     return Outcome(
         kind=kind,
         meaning=verdict.meaning,

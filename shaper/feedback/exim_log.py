@@ -1,0 +1,230 @@
+"""Read Exim's main log: lines as values, joined to messages and outcomes.
+
+Exim's specification, chapter "Log files": ``<=`` arrival, ``=>`` delivery, ``->``
+further recipient of one delivery, ``>>`` cutthrough, ``*>`` suppressed by -N,
+``**`` bounced, ``==`` deferred, ``Completed``. The sender is in ``A=`` (login) or
+``U=`` (local user) of the arrival line. Same bounds as ``postfix_log``. Total.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from shaper.core.outcome import Kind, Meaning, Outcome
+from shaper.feedback.reply import ADDRESS, outcome_of_text
+
+if TYPE_CHECKING:
+    from shaper.core.meaning import Table
+    from shaper.feedback.logtime import LogClock
+
+__all__ = ["EximLog", "EximMessage", "is_exim_line"]
+
+MAX_LINE = 16_384
+# 23 characters since 4.97, 16 before.
+_LINE = re.compile(
+    r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{1,6})?(?: [+-]\d{4})?) (?:\[\d+\] )?"
+    r"([0-9A-Za-z]{6}-[0-9A-Za-z]{6,11}-[0-9A-Za-z]{2,4}) (<=|=>|->|>>|\*>|\*\*|==|Completed)"
+    r" ?(.*)"
+)
+_REJECTED = re.compile(
+    r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{1,6})?(?: [+-]\d{4})?) (?:\[\d+\] )?"
+    r"(?:([0-9A-Za-z]{6}-[0-9A-Za-z]{6,11}-[0-9A-Za-z]{2,4}) )?"
+    r"(?:H=[^\n]{0,600}? )?(?:F=<([^>]{0,320})> )?"
+    r"((?:temporarily )?rejected (?:RCPT|MAIL|after DATA|EHLO|VRFY|connection)[^\n]*)"
+)
+_TIMED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
+_LOGIN = re.compile(r" A=[^:\s]{1,60}:(\S+)")
+_USER = re.compile(r" U=(\S+)")
+_CLIENT = re.compile(r" H=([^\n]{0,400}?\[[^\]]{1,60}\])")
+_ID = re.compile(r" id=(\S+)")
+_TO_HOST = re.compile(r" H=(\S{1,300})")
+_ACCEPTED = re.compile(r' C="([^"\n]{0,1000})"')
+_NEXT_ID = re.compile(r"(?:queued as |OK id=)(\S{1,80})", re.IGNORECASE)
+_FIELDS = re.compile(
+    r"(?: (?:<[^>]{0,320}>|[A-Z]{1,4}\*?=(?:\"[^\"]{0,400}\"|<[^>]{0,320}>|\S{1,400}))| \([^)]{0,200}\)| \[[0-9a-fA-F.:]{2,60}\](?::\d+)?| defer \(-?\d+\))+"
+)
+_PARENT = re.compile(r" <([^>]{1,320})>")
+_ADDRESS = re.compile(ADDRESS)
+_FOR = re.compile(r" for ((?:\S+@\S+ ?)+)$")
+
+
+@dataclass(slots=True)
+class EximMessage:
+    """What is known of one message id."""
+
+    queue_id: str
+    login: str = ""
+    user: str = ""
+    client: str = ""
+    sender: str = ""
+    message_id: str = ""
+    time: float | None = None
+    recipients: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> str:
+        """The sender as the product names it."""
+        if self.login:
+            return f"login:{self.login.lower()}"
+        if self.user:
+            return f"uid:{self.user}"
+        return f"from:{self.sender.lower()}" if self.sender else ""
+
+
+def is_exim_line(line: str) -> bool:
+    """Whether a line looks like one of Exim's main log (syslog prefix allowed)."""
+    return bool(_find(line[:MAX_LINE]))
+
+
+def _find(line: str) -> re.Match[str] | None:
+    match = _LINE.match(line) or _REJECTED.match(line)
+    if match is None and (timed := _TIMED.search(line[:200])) and timed.start():
+        rest = line[timed.start() :]
+        match = _LINE.match(rest) or _REJECTED.match(rest)
+    return match
+
+
+class EximLog:
+    """Feeds on lines, in order; tells deliveries with their senders."""
+
+    def __init__(
+        self, table: Table, clock: LogClock | None = None, *, limit: int = 200_000
+    ) -> None:
+        """Start with no open message; ``limit`` bounds their number."""
+        self._table = table
+        self._clock = clock
+        self._limit = limit
+        self.messages: dict[str, EximMessage] = {}
+        self.lines = 0
+        self.skipped = 0
+        self.forgotten = 0
+        self.completed: EximMessage | None = None  # by the line fed last
+
+    def feed(self, line: str) -> Outcome | None:
+        """Take one line; return the outcome that it tells, if any."""
+        self.lines += 1
+        self.completed = None
+        line = line[:MAX_LINE].rstrip("\r\n")
+        match = _find(line)
+        if match is None:
+            self.skipped += 1
+            return None
+        time = self._clock.read(match[1]) if self._clock else None
+        if match.re is _REJECTED:
+            return self._rejected(match, time)
+        queue_id, flag, rest = match[2], match[3], match[4]
+        if flag == "<=":
+            self._arrived(queue_id, rest, time)
+            return None
+        if flag == "Completed":
+            self.completed = self.messages.pop(queue_id, None)
+            return None
+        return self._delivered(queue_id, flag, rest, time)
+
+    def _arrived(self, queue_id: str, rest: str, time: float | None) -> None:
+        sender, _, _ = rest.partition(" ")
+        padded = " " + rest
+        login, user = _LOGIN.search(padded), _USER.search(padded)
+        client, message_id = _CLIENT.search(padded), _ID.search(padded)
+        if len(self.messages) >= self._limit:
+            self.messages.pop(next(iter(self.messages)))
+            self.forgotten += 1
+        self.messages.pop(queue_id, None)
+        message = self.messages[queue_id] = EximMessage(
+            queue_id,
+            login=login[1].partition(" ")[0] if login else "",
+            user=user[1] if user and " P=local" in padded else "",
+            client=client[1] if client else "",
+            sender="" if sender == "<>" else sender,
+            message_id=message_id[1] if message_id else "",
+            time=time,
+        )
+        if told := _FOR.search(rest):
+            message.recipients = dict.fromkeys(told[1].split())
+
+    def _delivered(
+        self, queue_id: str, flag: str, rest: str, time: float | None
+    ) -> Outcome:
+        recipient, _, more = rest.partition(" ")
+        more = " " + more
+        recipient = recipient.rstrip(":")
+        inner = _PARENT.match(more)
+        original = inner[1] if inner else ""
+        if "@" not in recipient and original:
+            # A local delivery is logged by local part, pipe or file.
+            recipient, original = original, ""
+        host = _TO_HOST.search(more)
+        message = self.messages.get(queue_id)
+        if message is not None:
+            message.recipients.setdefault(original or recipient)
+        if flag in ("=>", "->", ">>", "*>"):
+            outcome = self._success(recipient, more)
+        else:
+            outcome = self._failure(recipient, more, final=flag == "**")
+        return replace(
+            outcome,
+            original_recipient=original
+            if original.lower() != recipient.lower()
+            else "",
+            queue_id=queue_id,
+            remote_mta=host[1] if host else "",
+            sender=message.identity if message else "",
+            message_id=message.message_id if message else "",
+            time=time,
+        )
+
+    @staticmethod
+    def _success(recipient: str, more: str) -> Outcome:
+        accepted = _ACCEPTED.search(more)
+        text = accepted[1] if accepted else ""
+        following = _NEXT_ID.search(text)
+        status = re.match(r"2\d\d (2\.\d{1,3}\.\d{1,3}) ", text)
+        return Outcome(
+            kind=Kind.LOG,
+            meaning=Meaning.DELIVERED,
+            recipient=recipient,
+            status=status[1] if status else "",
+            code=text[:3] if text[:3].isdigit() else "",
+            reason="accepted",
+            next_queue_id=following[1] if following else "",
+            diagnostic=text,
+        )
+
+    def _failure(self, recipient: str, more: str, *, final: bool) -> Outcome:
+        fields = _FIELDS.match(more)
+        text = (more[fields.end() :] if fields else more).lstrip(": ")
+        outcome = outcome_of_text(text, self._table, kind=Kind.LOG, recipient=recipient)
+        meaning, reason = outcome.meaning, outcome.reason
+        if not final and meaning in (
+            Meaning.DEAD_ADDRESS,
+            Meaning.UNKNOWN,
+            Meaning.DELIVERED,
+            Meaning.MESSAGE_REFUSED,
+        ):
+            meaning, reason = Meaning.TEMPORARY, "deferred: it will be tried again"
+        elif meaning is Meaning.DELIVERED:
+            meaning, reason = (
+                Meaning.UNKNOWN,
+                "failed, though the reply quoted says accepted",
+            )
+        return replace(outcome, meaning=meaning, reason=reason, permanent=final)
+
+    def _rejected(self, match: re.Match[str], time: float | None) -> Outcome:
+        """Our own server refused somebody; blames nobody."""
+        text = match[4]
+        named = _ADDRESS.search(text) if "RCPT" in text else None
+        outcome = outcome_of_text(text, self._table, kind=Kind.LOG)
+        temporary = text.startswith("temporarily")
+        meaning = Meaning.TEMPORARY if temporary else outcome.meaning
+        return replace(
+            outcome,
+            meaning=meaning,
+            recipient=named[0] if named else "",
+            permanent=not temporary,
+            reason=f"refused by this server: {outcome.reason}",
+            queue_id=match[2] or "",
+            sender=match[3] or "",
+            time=time,
+        )
