@@ -80,7 +80,7 @@ class Gatekeeper:
         self._held = held
         self._casebook = casebook
         self._trickle = trickle
-        self._case_id = case_id
+        self.new_case_id = case_id
         self._watcher = watcher
         self._logins: dict[str, str] = {}
 
@@ -115,7 +115,7 @@ class Gatekeeper:
             # The MTA did not see our 250 and offers the message again.
             text = f"2.0.0 Held already as {twin.id}"
             return Decision(Action.ANSWER, Reply(250, (text,), Phase.END))
-        fresh = self._case_id()
+        fresh = self.new_case_id()
         apply = partial(
             self._judge,
             self._context.hashes(recipients),

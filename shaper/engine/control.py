@@ -1,0 +1,360 @@
+"""What an operator may ask of the engine: look, release, block, allow, forget.
+
+Translates between plain data and the engine: the transport is ``shaper.admin``,
+the presentation ``shaper.cli``. Every change needs a reason, names the person in
+the journal, and may be tried without effect (``dry_run``). A change carries an id
+made by the client; asking twice is asking once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from shaper.core.evidence import acquit, convict, sentence, standing
+from shaper.core.filter import FilterError, parse
+from shaper.core.judgement import Transition, move
+from shaper.core.order import Order, OrderAction
+from shaper.core.ports import ShaperError
+from shaper.core.record import Exemption, Plan
+from shaper.core.state import TRANSITIONS, Event, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from shaper.core.case import Case
+    from shaper.core.message import HeldMessage
+    from shaper.core.record import Record, Run
+    from shaper.engine.assembly import Engine
+
+__all__ = ["Control", "RefusedError"]
+
+
+class RefusedError(ShaperError):
+    """A request that makes no sense; ``code`` is a sysexits value, ``hint`` a way on."""
+
+    def __init__(self, message: str, hint: str = "", code: int = 65) -> None:
+        """65 is EX_DATAERR, 64 EX_USAGE."""
+        super().__init__(message)
+        self.hint = hint
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Who asks for a change, why, and whether only to see what it would do."""
+
+    by: str
+    reason: str
+    id: str
+    dry_run: bool = False
+
+    def check(self) -> None:
+        """Raise RefusedError without a reason."""
+        if not self.reason.strip():
+            raise RefusedError("a change needs a reason", "add --reason '...'", 64)
+
+
+class Control:
+    """Operators' requests, one method each; all return plain data."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Work on ``engine``."""
+        self._engine = engine
+        self._context = engine.context
+
+    # -- reading -----------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """Return how this instance is."""
+        engine = self._engine
+        held = [m for m in engine.held.all() if not m.notice]
+        return {
+            "instance": self._context.instance,
+            "hostname": self._context.hostname,
+            "enforce": self._context.enforce,
+            "senders": {
+                state.value: len(engine.senders.names(state.value))
+                for state in (State.SLOWED, State.BLOCKED)
+            },
+            "open_cases": sum(not case.closed for case in engine.casebook.all()),
+            "held": _counts(held)
+            | {
+                "bytes": sum(m.size for m in held),
+                "oldest": min((m.submission.received for m in held), default=None),
+            },
+            "redis_unavailable_since": engine.senders.unavailable_since or None,
+            "model": self._context.model.source,
+        }
+
+    async def cases(self, *, closed: bool = False) -> list[dict[str, Any]]:
+        """Return open cases, or all of them, oldest first."""
+        return [
+            self._case(case)
+            for case in await self._engine.casebook.read()
+            if closed or not case.closed
+        ]
+
+    async def show(self, name: str) -> dict[str, Any]:
+        """Return everything about a case, or about a sender and its latest case."""
+        found = [
+            case
+            for case in await self._engine.casebook.read()
+            if name in {case.id, case.sender}
+        ]
+        sender = found[-1].sender if found else name
+        record, seen = await self._engine.senders.read(sender)
+        if not found and not seen:
+            raise RefusedError(
+                f"no case and no sender is called {name!r}",
+                "senders are written login:NAME, uid:NUMBER or from:ADDRESS; "
+                "`mailshaper cases` lists cases",
+            )
+        result = {"sender": self._sender(record)}
+        if found:
+            case = found[-1]
+            result["case"] = self._case(case) | {
+                "steps": [step.to_json() for step in case.steps],
+                "subjects": case.subjects,
+                "domains": case.domains.most_common(10),
+                "clients": case.clients.most_common(10),
+            }
+        return result
+
+    async def explain(self, sender: str) -> dict[str, Any]:
+        """Return the evidence of a sender now, part by part."""
+        record, seen = await self._engine.senders.read(sender)
+        if not seen:
+            raise RefusedError(
+                f"no sender is called {sender!r}",
+                "senders are written login:NAME, uid:NUMBER or from:ADDRESS",
+            )
+        return self._sender(record)
+
+    def queue(self, text: str = "") -> list[dict[str, Any]]:
+        """Return held messages of this instance that match a filter."""
+        now = self._context.clock()
+        wanted = _parsed(text)
+        return [
+            self._message(message)
+            for message in self._engine.held.all()
+            if not message.notice and (wanted is None or wanted.matches(message, now))
+        ]
+
+    async def message(self, message_id: str) -> dict[str, Any]:
+        """Return a held message with the start of its content."""
+        message = self._engine.held.get(message_id)
+        if message is None:
+            raise RefusedError(
+                f"no held message is called {message_id!r}",
+                "see `mailshaper queue list`",
+            )
+        content = b""
+        async for chunk in self._context.spool.read(message_id):
+            content += chunk
+            if len(content) > _MOST_SHOWN:
+                break
+        text = content[:_MOST_SHOWN].replace(b"\r\n..", b"\r\n.")
+        return self._message(message) | {
+            "content": text.decode("utf-8", "replace"),
+            "truncated": message.size > _MOST_SHOWN,
+        }
+
+    # -- changing ----------------------------------------------------------------
+
+    async def order(
+        self,
+        change: Change,
+        action: str,
+        *,
+        sender: str = "",
+        filter: str = "",  # noqa: A002 - the word of the grammar
+        rate: float = 0.0,
+    ) -> dict[str, Any]:
+        """Release, drop or bounce held mail."""
+        change.check()
+        _parsed(filter)
+        if not sender and not filter:
+            raise RefusedError(
+                "this would concern all held mail",
+                "name a sender or a filter; `age>0s` matches everything",
+                64,
+            )
+        order = Order(
+            change.id,
+            self._context.clock(),
+            OrderAction(action),
+            change.by,
+            change.reason,
+            sender,
+            filter,
+            rate,
+        )
+        if change.dry_run:
+            messages = self._engine.orders.matching(order)
+        else:
+            messages = await self._engine.orders.submit(order)
+        return _counts(messages)
+
+    async def release(self, change: Change, sender: str, rate: float) -> dict[str, Any]:
+        """Find a sender innocent: back to normal, held mail freed, lesson learned."""
+        change.check()
+        record, seen = await self._engine.senders.read(sender)
+        held = self._engine.held.of_sender(sender)
+        if not seen and not held:
+            raise RefusedError(
+                f"no sender is called {sender!r}", "`mailshaper cases` lists them"
+            )
+        if change.dry_run:
+            free = [m for m in held if not m.order]
+            return _counts(free) | {"state": record.state.value}
+        if Event.RELEASED in TRANSITIONS[record.state]:
+            await self._move(sender, Event.RELEASED, change)
+        counts = await self.order(change, "release", sender=sender, rate=rate)
+        record, _ = await self._engine.senders.read(sender)
+        return counts | {"state": record.state.value}
+
+    async def block(self, change: Change, sender: str) -> dict[str, Any]:
+        """Hold everything of a sender until a person releases it."""
+        change.check()
+        record, _ = await self._engine.senders.read(sender)
+        if record.state is not State.BLOCKED and not change.dry_run:
+            await self._move(sender, Event.CONFIRMED, change)
+        waiting = [m for m in self._engine.held.of_sender(sender) if not m.order]
+        state = record.state if change.dry_run else State.BLOCKED
+        return _counts(waiting) | {"state": state.value}
+
+    async def exempt(self, change: Change, sender: str, until: float) -> dict[str, Any]:
+        """Let a sender's mail pass unjudged until a time; 0 ends an exemption."""
+        change.check()
+        now = self._context.clock()
+        if until and until <= now:
+            raise RefusedError("the end of the exemption is in the past", code=64)
+        exemption = Exemption(until, change.by, change.reason) if until else None
+
+        def apply(record: Record) -> None:
+            record.exemption = exemption
+
+        if not change.dry_run:
+            await self._engine.senders.change(sender, apply, **_why(change, "exempt"))
+        return {"sender": sender, "until": until or None}
+
+    async def plan(
+        self, change: Change, sender: str, start: float, end: float, messages: int
+    ) -> dict[str, Any]:
+        """Expect a burst: up to so many messages between two times."""
+        change.check()
+        if not start < end or end <= self._context.clock() or messages < 1:
+            raise RefusedError(
+                "a plan needs a start before its end, an end in the future "
+                "and at least one message",
+                code=64,
+            )
+        plan = Plan(start, end, messages, change.by, change.reason)
+
+        def apply(record: Record) -> None:
+            if plan not in record.plans:
+                record.plans = (*record.plans, plan)
+
+        if not change.dry_run:
+            await self._engine.senders.change(sender, apply, **_why(change, "plan"))
+        return {"sender": sender, "from": start, "to": end, "messages": messages}
+
+    async def _move(self, sender: str, event: Event, change: Change) -> None:
+        fresh = self._engine.gate.new_case_id()
+        apply = partial(self._apply, event, fresh)
+        _, (transition, case_id, run) = await self._engine.senders.change(
+            sender, apply, **_why(change, event.value)
+        )
+        if transition is not None:
+            self._engine.gate.moved(
+                sender, case_id, run, transition, change.by, change.reason
+            )
+
+    def _apply(
+        self, event: Event, fresh: str, record: Record
+    ) -> tuple[Transition | None, str, Run]:
+        """Change a record by an operator's word; also what its profile learned."""
+        model, now = self._context.model, self._context.clock()
+        run = record.run
+        if event not in TRANSITIONS[record.state]:
+            return None, record.case, run  # somebody else was faster
+        evidence = standing(record.profile, model, now)
+        transition = move(record, event, now, evidence)
+        case_id = record.case or fresh
+        if event is Event.RELEASED:
+            acquit(record.profile, model, now)
+            record.case = ""
+        else:
+            convict(record.profile, model, now)
+            record.case = case_id
+        return transition, case_id, run
+
+    # -- plain data --------------------------------------------------------------
+
+    def _case(self, case: Case) -> dict[str, Any]:
+        evidence = next((s.evidence for s in reversed(case.steps) if s.evidence), None)
+        waiting = [m for m in self._engine.held.of_sender(case.sender) if not m.order]
+        return {
+            "id": case.id,
+            "sender": case.sender,
+            "state": case.state.value,
+            "onset": case.onset or None,
+            "opened": case.opened,
+            "closed": case.closed or None,
+            "outcome": case.outcome,
+            "escaped": _pair(case.escaped),
+            "held": _pair(case.held),
+            "delivered": _pair(case.delivered),
+            "waiting": _counts(waiting),
+            "why": sentence(evidence) if evidence else "",
+        }
+
+    def _sender(self, record: Record) -> dict[str, Any]:
+        evidence = standing(record.profile, self._context.model, self._context.clock())
+        return record.standing_json() | {
+            "evidence": evidence.to_json(),
+            "sentence": sentence(evidence),
+            "waiting": _counts(
+                m for m in self._engine.held.of_sender(record.sender) if not m.order
+            ),
+        }
+
+    def _message(self, message: HeldMessage) -> dict[str, Any]:
+        return message.meta_json() | {
+            "size": message.size,
+            "attempts": message.attempts,
+            "not_before": message.not_before or None,
+            "order": message.order,
+            "waiting": len(message.waiting),
+            "instance": self._context.instance,
+        }
+
+
+_MOST_SHOWN = 16 * 1024
+
+
+def _parsed(text: str) -> Any:  # noqa: ANN401
+    if not text:
+        return None
+    try:
+        return parse(text)
+    except FilterError as error:
+        raise RefusedError(str(error), code=64) from error
+
+
+def _why(change: Change, what: str) -> dict[str, str]:
+    return {"change": what, "by": change.by, "reason": change.reason}
+
+
+def _pair(pair: tuple[int, int]) -> dict[str, int]:
+    return {"messages": pair[0], "recipients": pair[1]}
+
+
+def _counts(messages: Iterable[HeldMessage]) -> dict[str, int]:
+    listed = list(messages)
+    return {
+        "messages": len(listed),
+        "recipients": sum(len(m.waiting) for m in listed),
+    }
