@@ -15,7 +15,7 @@ help:            ## this list
 setup:           ## what running needs: Debian packages, .venv from the lock
 	@scripts/setup run
 
-setup-test:      ## and what the tests need: Postfix, Exim (beside), test tools
+setup-test:      ## and what the tests need: Postfix; Exim, Prometheus beside
 	@scripts/setup test
 
 test: setup-test ## every test, against real servers (ARGS="-k name" narrows it)

@@ -5,8 +5,9 @@ import smtplib
 import pytest
 
 from tests.support.exim import Exim
-from tests.support.nexthop import NextHop
+from tests.support.nexthop import HANG, NextHop
 from tests.support.submit import ALICE, MESSAGE, submit
+from tests.support.waiting import poll_async
 
 pytestmark = pytest.mark.e2e
 
@@ -64,3 +65,13 @@ async def test_a_temporary_refusal_stays_in_the_queue_and_comes_again(next_hop):
         assert len(exim.queue()) == 1
         await exim.run_queue()
         await next_hop.wait_for(1)
+
+
+async def test_stopping_ends_a_delivery_that_hangs(next_hop):
+    next_hop.on("dot", HANG)
+    with Exim(relay=next_hop.port) as exim:
+        await submit(exim.port, account=ALICE)
+        await poll_async(lambda: b"DATA\r\n" in next_hop.commands, "DATA")
+        directory = exim.directory
+    await next_hop.close()
+    assert not directory.exists()

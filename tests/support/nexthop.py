@@ -42,7 +42,7 @@ _MAX_LINE = 64 * 2**20  # bytes; content without any CRLF arrives as one line
 
 @dataclass(frozen=True, slots=True)
 class Hang:
-    """Never answer; the connection stays open until the client leaves."""
+    """Never answer; the connection stays open until the hop closes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,9 +328,9 @@ class _Conversation:
             case Drop():
                 raise _Closed
             case Hang():
-                while await self._reader.read(65536):
-                    pass
-                raise _Closed
+                # End of input is no sign that the client left: Exim half-closes
+                # after its last message and still waits for the answer.
+                await asyncio.get_running_loop().create_future()
         reply = usual if step is None else str(step)
         if reply:
             await self._say(reply)
