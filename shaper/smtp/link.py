@@ -147,12 +147,12 @@ class Link(asyncio.Protocol):
             for _, sink, phase in batch:
                 sink(lost_reply(phase, "Connection to the next hop lost"))
             return
+        now = self._loop.time()
         if not self._expected:
-            self._progress = self._loop.time()
+            self._progress = now
         waiting = bool(self._expected)
         self._expected.extend(_Expected(s, p, timeout) for _, s, p in batch)
-        if self._timer is None:
-            self._timer = self._loop.call_later(timeout, self._watch)
+        self._arm(now + timeout)
         lines = [line for line, _, _ in batch]
         if not self._pipelining:
             self._outbox.extend(lines)
@@ -167,8 +167,7 @@ class Link(asyncio.Protocol):
             return
         self._transport.write(data)
         if self._paused_since:
-            if self._timer is None:
-                self._timer = self._loop.call_later(self._block_timeout, self._watch)
+            self._arm(self._paused_since + self._block_timeout)
             self._drained = self._loop.create_future()
             await self._drained
 
@@ -280,4 +279,11 @@ class Link(asyncio.Protocol):
                 Reply(451, (f"4.4.2 Next hop timed out in {phase}",), synthetic=True)
             )
             return
-        self._timer = self._loop.call_at(min(due), self._watch)
+        self._arm(min(due))
+
+    def _arm(self, due: float) -> None:
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._watch)

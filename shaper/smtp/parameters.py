@@ -32,6 +32,7 @@ _BRACKETED = re.compile(r'<((?:[^<>"\s\\]|\\[ -~]|"(?:[^"\\]|\\[ -~])*")*)>')
 _BARE = re.compile(r'[^<>"\s\\]+')
 _PARAMETER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*(?:=[!-~\x80-\U0010ffff]+)?\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # how surrogateescape shows such octets
 _SIZE = re.compile(r"[0-9]{1,20}\Z")  # RFC 1870 4
 _MAX_PARAMETERS = 32
 _MAX_ATTRIBUTE = 1024  # characters of an XFORWARD or XCLIENT value
@@ -55,7 +56,7 @@ def parse_path(argument: str, keyword: str) -> tuple[str, tuple[str, ...]]:
     head, colon, rest = argument.partition(":")
     if not colon or head.strip().upper() != keyword:
         raise CommandError(501, f"5.5.4 Syntax: {keyword}:<address> [parameters]")
-    if any("\udc80" <= char <= "\udcff" for char in argument):
+    if not argument.isascii() and _NOT_UTF8.search(argument):
         raise CommandError(501, "5.5.2 The command contains octets that are not UTF-8")
     if _CONTROL.search(argument):
         raise CommandError(501, "5.5.2 The command contains a control character")

@@ -44,6 +44,7 @@ _MAX_COMMAND = 8192  # octets; RFC 5321 4.5.3.1.4 asks for 512, DSN adds 500 and
 _CHUNK = 64 * 1024  # octets read at once
 _FLUSH = 16 * 1024  # octets of replies kept for one write
 _SHUTDOWN = 421
+_BUG = "451 4.3.0 Internal error, try again later"
 
 _XFORWARD = {
     "NAME": "name",
@@ -202,7 +203,11 @@ class Session(SMTP):
     async def _recover(self, error: Exception) -> None:
         """Answer a bug of ours: temporary, and without its text."""
         intake, self._intake = self._intake, None
-        reply = await self.handle_exception(error)
+        try:
+            reply = await self.handle_exception(error)
+        except Exception:  # aiosmtpd would answer 500 and quote it
+            log.exception("error while handling an error for %s", self._peer)
+            reply = _BUG
         await self._abandon()
         if intake is not None:
             await intake.drain()
@@ -214,7 +219,7 @@ class Session(SMTP):
     async def handle_exception(self, error: Exception) -> str:
         """Log it; the client learns nothing but to try again."""
         log.error("error while serving %s", self._peer, exc_info=error)
-        return "451 4.3.0 Internal error, try again later"
+        return _BUG
 
     def _next_line(self) -> bytes | None:
         """Take a command line from the inbox, LF excluded; None when partial."""

@@ -1,0 +1,1 @@
+"""Measurements, printed and never gated: `python -m bench.NAME`."""

@@ -1,0 +1,1 @@
+"""What a message costs on its way through the hop: `python -m bench.hop`."""
