@@ -213,7 +213,7 @@ def from_prose(
     top = parts[0].headers
     own = returned.own
     temporary, permanent = find_failures(data, depth=max(p.depth for p in parts))
-    recipients = _named(top, own) or [*temporary, *permanent]
+    recipients = _named(top, own) or _in_own_words([*temporary, *permanent], own)
     if not recipients and _is_bounce(top):
         recipients = _guess(top, returned)
     late = bool(_DELAYED.search(own[:6000]) and not _GAVE_UP.search(own[:6000]))
@@ -235,6 +235,12 @@ def _named(top: Headers, own: str) -> list[str]:
         if len(found) == 1:
             return [found[0].recipient]
     return named
+
+
+def _in_own_words(addresses: list[str], own: str) -> list[str]:
+    """Keep what the server itself names, not what the returned message mentions."""
+    lowered = own.lower()
+    return [a for a in addresses if a.lower() in lowered] or addresses
 
 
 def _is_bounce(top: Headers) -> bool:

@@ -94,7 +94,7 @@ class EximLog:
     ) -> None:
         """Start with no open message; ``limit`` bounds their number."""
         self._table = table
-        self._clock = clock
+        self.clock = clock
         self._limit = limit
         self.messages: dict[str, EximMessage] = {}
         self.lines = 0
@@ -111,7 +111,7 @@ class EximLog:
         if match is None:
             self.skipped += 1
             return None
-        time = self._clock.read(match[1]) if self._clock else None
+        time = self.clock.read(match[1]) if self.clock else None
         if match.re is _REJECTED:
             return self._rejected(match, time)
         queue_id, flag, rest = match[2], match[3], match[4]

@@ -12,7 +12,7 @@ outcomes of sent mail: neither blames anybody. Total: any line is taken.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from shaper.core.outcome import Kind, Meaning, Outcome
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from shaper.core.meaning import Table
     from shaper.feedback.logtime import LogClock
 
-__all__ = ["Message", "PostfixLog", "outcome_of_delivery", "outcome_of_payload"]
+__all__ = ["DAEMONS", "Message", "PostfixLog", "outcome_of_delivery", "outcome_of_payload"]
 
-_DAEMONS = frozenset(
+DAEMONS = frozenset(
     {
         "smtp", "lmtp", "relay", "local", "virtual", "pipe", "error", "retry",
         "discard", "bounce", "qmgr", "nqmgr", "cleanup", "smtpd", "pickup", "verify",
@@ -61,6 +61,7 @@ class Message:
     sender: str | None = None  # None: not told yet; "" is the null sender
     message_id: str = ""
     time: float | None = None
+    recipients: dict[str, None] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
@@ -207,7 +208,7 @@ class PostfixLog:
     ) -> None:
         """Start with no open message; ``limit`` bounds their number."""
         self._table = table
-        self._clock = clock
+        self.clock = clock
         self._limit = limit
         self.messages: dict[tuple[str, str], Message] = {}
         self.lines = 0
@@ -219,7 +220,7 @@ class PostfixLog:
         event, message = self.read(line)
         if event is None or event.__class__ in _SILENT:
             return None
-        time = self._clock.read(line) if self._clock else None
+        time = self.clock.read(line) if self.clock else None
         if isinstance(event, Delivery):
             return outcome_of_delivery(event, self._table, message, time)
         outcome = outcome_of_payload(event, self._table)
@@ -238,7 +239,7 @@ class PostfixLog:
         """Take one line; return its event and the message it belongs to."""
         self.lines += 1
         instance, daemon, payload = split_prefix(line)
-        if daemon and daemon not in _DAEMONS:
+        if daemon and daemon not in DAEMONS:
             self.skipped += 1
             return None, None
         event = parse_payload(payload)
@@ -276,6 +277,6 @@ class PostfixLog:
         if len(self.messages) >= self._limit:
             self.messages.pop(next(iter(self.messages)))
             self.forgotten += 1
-        time = self._clock.read(line) if self._clock else None
+        time = self.clock.read(line) if self.clock else None
         message = self.messages[key] = Message(key[1], time=time)
         return message

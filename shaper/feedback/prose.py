@@ -53,11 +53,11 @@ _MARK = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _HEADER_DUMP = re.compile(
-    r"^(?:Return-Path|Received|Delivered-To|X-Received): ", re.IGNORECASE | re.MULTILINE
+    r"^(?:Return-Path|Received|Delivered-To|X-Received):", re.IGNORECASE | re.MULTILINE
 )
 
 _BRACKETED = re.compile(
-    rf"^[ \t*]{{0,8}}[<\"]({ADDRESS})[>\"](?: ?\([^)\n]{{0,200}}\))?[:.]{{0,2}}[ \t]*(.*)$"
+    rf"^[ \t*]{{0,3}}[<\"]({ADDRESS})[>\"](?: ?\([^)\n]{{0,200}}\))?[:.]{{0,2}}[ \t]*(.*)$"
 )
 _ALONE = re.compile(
     rf"^[ \t*-]{{0,40}}(?:To: )?<?({ADDRESS})>?[ \t]*:?[ \t]*(\((?:generated|expanded|ultimately)[^)\n]{{0,200}}\)?)?$",
@@ -74,8 +74,11 @@ _LABELLED = re.compile(
     rf"[<'\"\[(]{{0,2}}(?:smtp:|rfc822;)?({ADDRESS})(.*)$",
     re.IGNORECASE,
 )
-_ZOHO = re.compile(
-    rf"address: <({ADDRESS})>, responsecode ([^\]\n]{{0,500}})", re.IGNORECASE
+_ZOHO = (
+    re.compile(
+        rf"address: <({ADDRESS})>, responsecode ([^\]\n]{{0,500}})", re.IGNORECASE
+    ),
+    re.compile(rf"^({ADDRESS}) (Invalid Address, ERROR_CODE :.{{0,500}})", re.MULTILINE),
 )
 _PLAIN = re.compile(rf"(?<![\w.+@=/:-])({ADDRESS})")
 
@@ -130,8 +133,9 @@ def failures(text: str) -> list[Finding]:
         if old is None or (len(old.diagnostic) < 12 and diagnostic):  # noqa: PLR2004
             found[key] = Finding(address.rstrip("."), diagnostic[:_MAX_DIAGNOSTIC])
 
-    for match in _ZOHO.finditer(text[:40_000]):
-        note(match[1], match[2])
+    for pattern in _ZOHO:
+        for match in pattern.finditer(text[:40_000]):
+            note(match[1], match[2])
     # The strictest form that finds anything is believed alone: a looser one also
     # takes addresses that are merely mentioned.
     for number, line in enumerate(lines if not found else []):

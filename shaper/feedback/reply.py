@@ -21,7 +21,7 @@ __all__ = ["Said", "find_address", "outcome_of_text", "parse_said", "prefer_stat
 MAX_TEXT = 4000
 
 _CODE = re.compile(
-    r"(?:^|[\s:'\"(\[<>=;,-])(2(?:1[14]|2[01]|35|5[0-3])|[45][0-5]\d)(?=$|[ \t\r\n]|[-:,;'\"](?!\d{1,2}:))"
+    r"(?:^|[\s:'\"(\[<>=;,-])(2(?:1[14]|2[01]|35|5[0-3])|[45][0-5]\d)(?=$|\s|-[^\s.,]|- |:[ ]|[,;'\"](?:$|\s))"
     r"(?![ ](?:bytes|days?|hours?|seconds?|minutes?|more|[kKmM]?B\b|times|attempts))"
 )
 _STATUS = re.compile(r"(?<![\w.])([245]\.\d{1,3}\.\d{1,3})(?!\d|\.\d|\w)")
