@@ -32,7 +32,7 @@ __all__ = ["Control", "RefusedError"]
 
 
 class RefusedError(ShaperError):
-    """A request that makes no sense; ``code`` is a sysexits value, ``hint`` a way on."""
+    """A request that makes no sense; ``code`` is of sysexits, ``hint`` a way on."""
 
     def __init__(self, message: str, hint: str = "", code: int = 65) -> None:
         """65 is EX_DATAERR, 64 EX_USAGE."""
