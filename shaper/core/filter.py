@@ -7,7 +7,8 @@ Terms standing side by side must all hold; ``or``, ``not`` and parentheses work 
 one reads them. ``=`` and ``!=`` compare whole values without regard to case, ``*``
 stands for anything; ``~`` and ``!~`` look for a part of the text; ``<``, ``<=``, ``>``
 and ``>=`` compare counts, sizes (in octets, or ``k``, ``M``, ``G``) and ages (in
-seconds, or ``m``, ``h``, ``d``). Values with blanks or parentheses stand in double quotes.
+seconds, or ``m``, ``h``, ``d``). Values with blanks or parentheses stand in double
+quotes.
 
 Pure: text in, a predicate over ``HeldMessage`` out. Nothing is evaluated as code
 and no regular expression comes from outside, so no filter can hang.
