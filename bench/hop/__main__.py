@@ -1,6 +1,7 @@
 """Measure the hop beside its references, interleaved, and print a table.
 
-    python -m bench.hop [--rounds 3] [--messages 3000] [--server 'CMD {port} {next}']
+    python -m bench.hop [--rounds 3] [--messages 3000] [--large]
+        [--server 'CMD {port} {next}']
 
 Each round runs every candidate once, in turn, at each size: straight to
 smtp-sink, Postfix's own before-queue proxy in front of it (a null content
@@ -34,6 +35,8 @@ from tests.support.redis_server import RedisServer
 
 _SIZES = (5_000, 100_000)  # octets
 _SESSIONS = 20
+_LARGE = 20 * 2**20  # octets
+_LARGE_COUNT = 50
 _RATE = 100.0  # messages a second when latency is measured
 
 
@@ -101,15 +104,24 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--messages", type=int, default=3000, help="of 5 kB a round")
     parser.add_argument("--latency", type=int, default=500, help="paced messages")
+    parser.add_argument("--large", action="store_true", help="50 x 20 MB at once too")
     parser.add_argument("--server", default="", help="command with {port} and {next}")
     arguments = parser.parse_args()
     with ExitStack() as stack:
         candidates = _start(stack, arguments.server)
         _throughput(candidates, arguments.rounds, arguments.messages)
         _latency(candidates, arguments.rounds, arguments.latency)
-        for candidate in candidates[1:]:
-            peak = memory_peak(candidate.pids[0])
-            print(f"{candidate.name:28} peak resident {peak:6.1f} MiB")
+        _memory(candidates, "so far")
+        if arguments.large:
+            for candidate in candidates[2:]:
+                blast(candidate.port, _LARGE_COUNT, _LARGE, _LARGE_COUNT)
+            _memory(candidates, f"after {_LARGE_COUNT} x {_LARGE >> 20} MiB at once")
+
+
+def _memory(candidates: list[Candidate], when: str) -> None:
+    print(f"\npeak resident memory {when}, MiB")
+    for candidate in candidates[1:]:
+        print(f"{candidate.name:28} {memory_peak(candidate.pids[0]):8.1f}")
 
 
 def _throughput(candidates: list[Candidate], rounds: int, messages: int) -> None:

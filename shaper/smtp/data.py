@@ -19,6 +19,7 @@ __all__ = ["DataScanner"]
 # A dot with a line end or NUL on both sides. The dot comes first for speed: the
 # engine then searches one octet with memchr, ten times faster than a class.
 _LONE_DOT = re.compile(rb"\.(?<=[\r\n\0].)[\r\n\0]", re.DOTALL)
+_REACH = 4  # octets: a lone dot, the two before it and the one behind
 _EDGES = b"\r\n\0"
 
 SMUGGLED = "5.5.2 Message contains a lone dot between bare CR, LF or NUL"
@@ -52,7 +53,7 @@ class DataScanner:
 
     def feed(self, chunk: bytes) -> bytes:
         """Return the content octets that are now known to be content."""
-        work = self._carry + chunk
+        work, skip = self._joined(chunk)
         end = len(work)
         dot = work.find(b".")
         if dot >= 0:
@@ -72,13 +73,28 @@ class DataScanner:
             # A last dot needs the next octet to be judged.
             if not self.done and end == len(work) and work[-1:] == b".":
                 end -= work[-2] in _EDGES
-        content = work[self._skip : end]
-        keep = max(end - 2, 0)
-        self._carry = work[keep:] if not self.done else b""
-        self._skip = end - keep
+        content = work[skip:end]
+        if self.done:
+            self._carry = b""
+        elif end == 0:  # all of a short chunk is kept back
+            self._carry = self._carry[: self._skip] + work
+        else:
+            keep = max(end - 2, 0)
+            self._carry = work[keep:]
+            self._skip = end - keep
         self.size += len(content)
         self._measure(content)
         return b"" if self.fault else content
+
+    def _joined(self, chunk: bytes) -> tuple[bytes, int]:
+        """Return what to search, and how many of its octets were given out.
+
+        The carry matters only to a dot within reach of it, so that a chunk is
+        seldom copied.
+        """
+        if len(self._carry) > self._skip or len(chunk) < _REACH or b"." in chunk[:2]:
+            return self._carry + chunk, self._skip
+        return chunk, 0
 
     def _measure(self, content: bytes) -> None:
         """Watch the length of lines, in steps of the limit."""

@@ -15,7 +15,6 @@ from email.header import decode_header, make_header
 
 __all__ = ["HeaderFacts", "read_header", "split_header", "without_fields"]
 
-_END = re.compile(rb"(?:\A|\n)\r?\n")
 _USERID = re.compile(rb"\([^()\s]+, from userid (\d{1,10})\)")
 _MAX_TEXT = 998  # characters kept of a value
 _MAX_RAW = 16 * 1024  # octets of a value that are looked at
@@ -35,16 +34,18 @@ class HeaderFacts:
     login_spans: list[tuple[int, int]] = field(default_factory=list)
 
 
-def split_header(data: bytes | bytearray, start: int = 0) -> int:
+def split_header(data: bytes, start: int = 0) -> int:
     """Return where the header ends (before the empty line), -1 if not yet.
 
     ``start`` is how far an earlier call has looked already.
     """
-    match = _END.search(data, max(start - 3, 0))
-    if match is None:
-        return -1
-    at = match.start()
-    return at + 1 if data[at : at + 1] == b"\n" and match.end() - at > 1 else at
+    if data.startswith((b"\r\n", b"\n")):
+        return 0
+    start = max(start - 3, 0)
+    proper = data.find(b"\n\r\n", start)
+    bare = data.find(b"\n\n", start, proper + 1 if proper >= 0 else len(data))
+    found = proper if bare < 0 else bare
+    return found + 1 if found >= 0 else -1
 
 
 def read_header(head: bytes, own_mark: bytes, login_header: str = "") -> HeaderFacts:

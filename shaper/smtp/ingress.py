@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from shaper.smtp.session import Session
-from shaper.smtp.shared import Shared, random_id
+from shaper.smtp.shared import Shared
 
 if TYPE_CHECKING:
     import socket
@@ -38,7 +38,7 @@ class Ingress:
         hop: NextHop,
         *,
         clock: Callable[[], float] = time.time,
-        new_id: Callable[[], str] = random_id,
+        new_id: Callable[[], str] | None = None,
     ) -> None:
         self._settings = settings
         self._gate = gate

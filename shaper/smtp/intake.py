@@ -18,6 +18,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from shaper.core.envelope import Envelope
 from shaper.core.message import Action, Submission
 from shaper.core.ports import SpoolFullError
 from shaper.core.reply import Phase, Reply
@@ -29,7 +30,7 @@ from shaper.smtp.trace import own_mark, protocol_name, trace_field
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from shaper.core.envelope import Client, Envelope, Recipient
+    from shaper.core.envelope import Client, Recipient
     from shaper.core.message import Decision
     from shaper.core.ports import Gate
     from shaper.smtp.forward import HopTransaction
@@ -62,7 +63,8 @@ class Intake:
         settings: IngressSettings,
         gate: Gate,
         transaction: HopTransaction,
-        envelope: Envelope,
+        sender: str,
+        parameters: tuple[str, ...],
         offers: list[tuple[Recipient, Reply]],
         client: Client,
         *,
@@ -75,7 +77,8 @@ class Intake:
         self._settings = settings
         self._gate = gate
         self._transaction = transaction
-        self._envelope = envelope
+        self._sender = sender
+        self._parameters = parameters
         self._offers = offers
         self._client = client
         self._id = message_id
@@ -101,11 +104,13 @@ class Intake:
 
         Raises ConnectionError when the client is gone before it.
         """
-        head, body = await self._header()
+        data, end = await self._header()
         if refusal := self._refusal():
             return await self._refuse(refusal)
         settings = self._settings
-        facts = read_header(head, own_mark(settings.hostname), settings.login_header)
+        facts = read_header(
+            data[:end], own_mark(settings.hostname), settings.login_header
+        )
         if (
             facts.received > settings.max_received
             or facts.own_marks > settings.max_own_marks
@@ -114,8 +119,8 @@ class Intake:
         submission = await self._submission(facts)
         decision = await self._gate.decide(submission)
         if facts.login_spans:
-            head = without_fields(head, facts.login_spans)
-        start = self._trace() + head + body
+            data = without_fields(data, facts.login_spans)
+        start = (self._trace(submission.envelope), data)
         if decision.action is Action.PASS:
             return await self._pass(submission, start)
         if decision.action is Action.HOLD:
@@ -123,14 +128,15 @@ class Intake:
         reply = decision.reply or _NO_REASON
         return await self._refuse(reply)
 
-    async def _header(self) -> tuple[bytes, bytes]:
-        """Read until the header is complete; return it and what follows."""
+    async def _header(self) -> tuple[bytes, int]:
+        """Read until the header is complete; return the octets and where it ends."""
         scanner = self._scanner
         data = b""
         end = -1
         while True:
             looked = len(data)
-            data += scanner.feed(await self._read())
+            content = scanner.feed(await self._read())
+            data = data + content if data else content
             end = split_header(data, looked)
             if end >= 0 or scanner.done or self._refusal():
                 break
@@ -139,7 +145,7 @@ class Intake:
                     "%s: header longer than the limit, judged by its start", self._id
                 )
                 break
-        return (data, b"") if end < 0 else (data[:end], data[end:])
+        return data, len(data) if end < 0 else end
 
     def _refusal(self) -> Reply | None:
         """Return what speaks against the content read so far."""
@@ -153,9 +159,8 @@ class Intake:
     async def _submission(self, facts: HeaderFacts) -> Submission:
         client = self._client
         login = await self._gate.login_of(client.ident) if client.ident else None
-        envelope = replace(
-            self._envelope, recipients=tuple(recipient for recipient, _ in self._offers)
-        )
+        recipients = tuple([recipient for recipient, _ in self._offers])
+        envelope = Envelope(self._sender, recipients, self._parameters)
         return Submission(
             id=self._id,
             sender=identify(
@@ -174,9 +179,9 @@ class Intake:
             author=facts.author,
         )
 
-    def _trace(self) -> bytes:
+    def _trace(self, envelope: Envelope) -> bytes:
         extended, tls = self._protocol
-        utf8 = self._envelope.parameter("SMTPUTF8") is not None
+        utf8 = envelope.parameter("SMTPUTF8") is not None
         word = protocol_name(extended=extended, tls=tls, utf8=utf8)
         return trace_field(self._settings.hostname, word, self._id, self._now)
 
@@ -185,7 +190,7 @@ class Intake:
         await self.drain()
         return reply
 
-    async def _pass(self, submission: Submission, start: bytes) -> Reply:
+    async def _pass(self, submission: Submission, start: tuple[bytes, ...]) -> Reply:
         transaction = self._transaction
         unknown = next((r for _, r in self._offers if provisional(r)), None)
         if unknown is not None:
@@ -196,7 +201,8 @@ class Intake:
             await self._refuse(answer)
             await self._report(self._gate.passed(submission, replies, answer))
             return answer
-        await transaction.write(start)
+        for piece in start:
+            await transaction.write(piece)
         scanner = self._scanner
         while not scanner.done and not transaction.lost:
             content = scanner.feed(await self._read())
@@ -210,7 +216,7 @@ class Intake:
         return answer
 
     async def _hold(
-        self, submission: Submission, decision: Decision, start: bytes
+        self, submission: Submission, decision: Decision, start: tuple[bytes, ...]
     ) -> Reply:
         # The next hop's place is not kept while the message waits here.
         await self._transaction.abandon()
@@ -223,7 +229,8 @@ class Intake:
         except SpoolFullError:
             return await self._refuse(_SPOOL_FULL)
         try:
-            writer.write(start)
+            for piece in start:
+                writer.write(piece)
             while not self._scanner.done:
                 content = self._scanner.feed(await self._read())
                 if refusal := self._refusal():

@@ -62,8 +62,9 @@ class ReplyParser:
         for raw in lines:
             line = raw[:-1] if raw.endswith(b"\r") else raw
             code = line[:_CODE_LENGTH]
+            number = _CODES.get(code)
             mark = line[_CODE_LENGTH : _CODE_LENGTH + 1]
-            if len(line) > _MAX_LINE or not _valid(code) or mark not in _MARKS:
+            if len(line) > _MAX_LINE or number is None or mark not in _MARKS:
                 raise ValueError("not an SMTP reply")
             if self._code and code != self._code:
                 raise ValueError("reply changes its code midway")
@@ -75,7 +76,7 @@ class ReplyParser:
             if mark == b"-":
                 self._code = code
                 continue
-            replies.append((int(code), tuple(self._lines)))
+            replies.append((number, tuple(self._lines)))
             self._lines = []
             self._code = b""
             self._size = 0
@@ -83,11 +84,8 @@ class ReplyParser:
 
 
 _MARKS = frozenset((b" ", b"-", b""))
-
-
-def _valid(code: bytes) -> bool:
-    """Whether this is a reply code: 2yz to 5yz (RFC 5321 4.2.1)."""
-    return len(code) == _CODE_LENGTH and code.isdigit() and b"200" <= code < b"600"
+# Reply codes as on the wire: 2yz to 5yz (RFC 5321 4.2.1).
+_CODES = {b"%d" % number: number for number in range(200, 600)}
 
 
 class Link(asyncio.Protocol):

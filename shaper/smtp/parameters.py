@@ -28,6 +28,8 @@ __all__ = [
 
 # A path in brackets: quoted strings may hold ">" and blanks (RFC 5321 4.1.2).
 _BRACKETED = re.compile(r'<((?:[^<>"\s\\]|\\[ -~]|"(?:[^"\\]|\\[ -~])*")*)>')
+# Nearly all commands; what it does not match is taken apart with more care.
+_PLAIN = re.compile(r"(FROM|TO):<([!#-;=?-\[\]-~]*)>\Z", re.IGNORECASE)
 # Postfix too takes an address without brackets (practice, not RFC 5321).
 _BARE = re.compile(r'[^<>"\s\\]+')
 _PARAMETER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*(?:=[!-~\x80-\U0010ffff]+)?\Z")
@@ -53,6 +55,8 @@ def parse_path(argument: str, keyword: str) -> tuple[str, tuple[str, ...]]:
 
     ``keyword`` is FROM or TO. The address comes back without its brackets.
     """
+    if (match := _PLAIN.match(argument)) and match[1].upper() == keyword:
+        return match[2], ()
     head, colon, rest = argument.partition(":")
     if not colon or head.strip().upper() != keyword:
         raise CommandError(501, f"5.5.4 Syntax: {keyword}:<address> [parameters]")
@@ -138,7 +142,7 @@ def attribute_lines(verb: str, values: Iterable[tuple[str, str]]) -> list[bytes]
             continue
         if name == "ADDR" and ":" in value:
             value = f"IPV6:{value}"  # noqa: PLW2901
-        word = f" {name}={encode_xtext(value)}".encode("ascii")
+        word = f" {name}={encode_xtext(value)}".encode()
         if len(current) + len(word) > _LINE and b"=" in current:
             lines.append(current + b"\r\n")
             current = verb.encode()

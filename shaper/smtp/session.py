@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from aiosmtpd.smtp import SMTP, TLSSetupException
 
@@ -41,7 +42,10 @@ __all__ = ["Session"]
 log = logging.getLogger(__name__)
 
 _MAX_COMMAND = 8192  # octets; RFC 5321 4.5.3.1.4 asks for 512, DSN adds 500 and more
-_CHUNK = 64 * 1024  # octets read at once
+# Octets that may wait to be read; above, the client is made to wait (one more
+# read of up to 256 KiB may be under way).
+_HIGH = 128 * 1024
+_LOW = 64 * 1024
 _FLUSH = 16 * 1024  # octets of replies kept for one write
 _SHUTDOWN = 421
 _BUG = "451 4.3.0 Internal error, try again later"
@@ -80,7 +84,7 @@ class Session(SMTP):
         vars(self).update(shared.template)
         asyncio.StreamReaderProtocol.__init__(
             self,
-            asyncio.StreamReader(limit=_CHUNK, loop=shared.loop),
+            asyncio.StreamReader(loop=shared.loop),
             self._cb_client_connected,
             shared.loop,
         )
@@ -89,7 +93,11 @@ class Session(SMTP):
         self._out = bytearray()
         self._owed: list[tuple[Recipient | None, asyncio.Future[Reply] | Reply]] = []
         self._bad = 0
-        self._reading = False
+        self._reading: asyncio.Future[None] | None = None
+        self._arrived: deque[bytes] = deque()
+        self._waiting = 0  # octets in it
+        self._held_up = False  # the transport was told to stop reading
+        self._ended = False
         self._heard_at = 0.0
         self._peer = ""
         self._overload = False
@@ -111,10 +119,29 @@ class Session(SMTP):
             self._original_transport.close()
         asyncio.StreamReaderProtocol.connection_lost(self, error)
         self.transport = None
+        self._end()
 
     def eof_received(self) -> bool | None:
         """Keep answering a client that has closed its sending side only."""
-        return asyncio.StreamReaderProtocol.eof_received(self)
+        self._end()
+        # A TLS connection cannot stay half open.
+        return self._tls_protocol is None
+
+    def _end(self) -> None:
+        self._ended = True
+        if self._reading is not None and not self._reading.done():
+            self._reading.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what came as it came: a stream would copy it twice."""
+        self._arrived.append(data)
+        self._waiting += len(data)
+        self._heard_at = self.loop.time()
+        if self._waiting > _HIGH and not self._held_up and self.transport is not None:
+            self._held_up = True
+            cast("asyncio.Transport", self.transport).pause_reading()
+        if self._reading is not None and not self._reading.done():
+            self._reading.set_result(None)
 
     def _reset_timeout(self, duration: float | None = None) -> None:
         """Note that the client spoke; one timer serves the whole connection."""
@@ -127,7 +154,7 @@ class Session(SMTP):
         limit = self._shared.settings.idle_timeout
         due = self._heard_at + limit
         now = self.loop.time()
-        if not self._reading:
+        if self._reading is None:
             due = now + limit  # the next hop is slow, not the client
         if due > now:
             self._timeout_handle = self.loop.call_at(due, self._timeout_cb)
@@ -144,7 +171,7 @@ class Session(SMTP):
     @property
     def between_messages(self) -> bool:
         """Whether the client owes the next command and no mail is open."""
-        return self._reading and self._sender is None
+        return self._reading is not None and self._sender is None
 
     # -- the conversation -----------------------------------------------------
 
@@ -165,8 +192,10 @@ class Session(SMTP):
         while True:
             line = self._next_line()
             if line is None:
-                await self._pay()
-                await self._flush()
+                if self._owed:
+                    await self._pay()
+                if self._out:
+                    await self._flush()
                 await self._fill()
                 continue
             try:
@@ -234,7 +263,7 @@ class Session(SMTP):
         """Read more of a command line, discarding one that is too long."""
         data = await self._receive()
         if len(self._inbox) + len(data) <= _MAX_COMMAND or b"\n" in data:
-            self._inbox += data
+            self._inbox = self._inbox + data if self._inbox else data
             return
         while b"\n" not in data:
             data = await self._receive()
@@ -242,12 +271,21 @@ class Session(SMTP):
         self._bad_command("500 5.5.2 Command line too long")
 
     async def _receive(self) -> bytes:
-        self._reading = True
-        data = await self._reader.read(_CHUNK)
-        self._reading = False
-        self._heard_at = self.loop.time()
-        if not data:
-            raise _CloseError
+        if not self._arrived:
+            if self._ended:
+                raise _CloseError
+            self._reading = self.loop.create_future()
+            try:
+                await self._reading
+            finally:
+                self._reading = None
+            if not self._arrived:
+                raise _CloseError
+        data = self._arrived.popleft()
+        self._waiting -= len(data)
+        if self._held_up and self._waiting <= _LOW and self.transport is not None:
+            self._held_up = False
+            cast("asyncio.Transport", self.transport).resume_reading()
         return data
 
     async def _content(self) -> bytes:
@@ -297,13 +335,18 @@ class Session(SMTP):
         # as it is, it would oblige us to close (RFC 5321 3.8).
         if reply.code == _SHUTDOWN:
             reply = replace(reply, code=451)
-        self._out += reply.wire()
+        if len(reply.lines) == 1:
+            line = f"{reply.code} {reply.lines[0]}\r\n"
+            self._out += line.encode("utf-8", "surrogateescape")
+        else:
+            self._out += reply.wire()
 
     async def _flush(self) -> None:
         if self._out:
             self._writer.write(bytes(self._out))
             self._out.clear()
-            await self._writer.drain()
+            if self._writer.transport.get_write_buffer_size():
+                await self._writer.drain()
 
     async def _pay(self) -> None:
         """Give the replies that RCPTs are owed, in order."""
@@ -447,7 +490,8 @@ class Session(SMTP):
             shared.settings,
             shared.gate,
             self._transaction,
-            Envelope(self._sender, (), self._parameters),
+            self._sender,
+            self._parameters,
             self._offers,
             self._client,
             message_id=shared.new_id(),
@@ -502,6 +546,8 @@ class Session(SMTP):
         self._reset()
         await self._flush()
         self._inbox = b""
+        self._arrived.clear()
+        self._waiting = 0
         try:
             await super().smtp_STARTTLS(arg or "")
         except TLSSetupException as error:

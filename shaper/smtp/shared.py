@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import secrets
 import time
 from functools import lru_cache
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from shaper.smtp.session import Session
     from shaper.smtp.settings import IngressSettings
 
-__all__ = ["Shared", "random_id"]
+__all__ = ["Shared", "ids"]
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -27,9 +28,18 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _FORWARDED = ("8BITMIME", "SMTPUTF8", "DSN")
 
 
-def random_id() -> str:
-    """Return a new message id: 20 characters, sorting by time of day of birth."""
-    return f"{time.time_ns() // 1000:014x}"[-12:] + secrets.token_hex(4)
+def ids() -> Callable[[], str]:
+    """Return a maker of message ids that no other process makes.
+
+    Time, a random part for this process, and a number: they sort by birth.
+    """
+    process = secrets.token_hex(4)
+    numbers = itertools.count()
+
+    def new_id() -> str:
+        return f"{int(time.time()):08x}{process}{next(numbers):x}"
+
+    return new_id
 
 
 class Shared:
@@ -43,14 +53,14 @@ class Shared:
         *,
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float] = time.time,
-        new_id: Callable[[], str] = random_id,
+        new_id: Callable[[], str] | None = None,
     ) -> None:
         self.settings = settings
         self.gate = gate
         self.hop = hop
         self.loop = loop
         self.clock = clock
-        self.new_id = new_id
+        self.new_id = new_id or ids()
         self.sessions: set[Session] = set()
         self.closing = False
         self.template = _template(settings, loop)

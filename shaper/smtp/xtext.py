@@ -14,6 +14,7 @@ __all__ = ["decode_xtext", "encode_xtext"]
 _HEX = re.compile(rb"\+([0-9A-Fa-f]{2})")
 _BROKEN = re.compile(r"\+(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_PLAIN = re.compile(r"[!-*,-<>-~]*\Z")
 _UNSAFE = re.compile(rb"[^!-*,-<>-~]")  # RFC 3461 4: xchar excludes "+" and "="
 
 
@@ -31,5 +32,7 @@ def decode_xtext(text: str) -> str:
 
 def encode_xtext(text: str) -> str:
     """Return ``text`` as xtext (printable ASCII without space)."""
+    if _PLAIN.match(text):
+        return text
     raw = text.encode("utf-8", "surrogateescape")
     return _UNSAFE.sub(lambda m: b"+%02X" % m[0][0], raw).decode("ascii")

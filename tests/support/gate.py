@@ -171,7 +171,7 @@ class RawClient:
             await self.ask(f"RCPT TO:<{recipient}>")
         return await self.ask("DATA")
 
-    async def mail(self, wire: bytes, **envelope: Any) -> bytes:  # noqa: ANN401
+    async def mail(self, wire: bytes, **envelope: Any) -> bytes:
         """Send a message in wire form without the final dot; return its reply."""
         answer = await self.open_mail(**envelope)
         assert answer.startswith(b"354 "), answer
@@ -189,7 +189,7 @@ async def hop_before(
     directory: Path,
     *,
     forward: dict[str, Any] | None = None,
-    **settings: Any,  # noqa: ANN401
+    **settings: Any,
 ) -> AsyncIterator[Stage]:
     """Run the hop on a free port, forwarding to 127.0.0.1:``port``."""
     gate = Gate(directory)
