@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from shaper.core.contacts import NEVER
 from shaper.core.model import BUCKETS
-from shaper.core.rhythm import note_time
-from shaper.core.surprise import DAILY_LESSON, close_day, elapse, limits
+from shaper.core.rhythm import hour_bit
+from shaper.core.surprise import PEAK_PRIOR, POWERS, close_day, elapse, limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,6 @@ def learn(
         # Mail passes again, so the alarm has faded by itself: its day teaches
         # what was passed before the alarm, and no more.
         profile.flagged = False
-        profile.held = [0.0] * len(BUCKETS)
         close_day(profile, model, day)
     if not recipients:
         return
@@ -46,8 +45,7 @@ def learn(
     _, lately, once, never = contacts.tiers(recipients)
     profile.today[NEVER if never else 2 if once else 1 if lately else 0] += 1.0
     contacts.add(recipients)
-    if sum(profile.today) <= DAILY_LESSON:
-        note_time(profile.hours, profile.seen)
+    profile.today_hours |= hour_bit(profile.seen)
 
 
 def acquit(profile: Profile, model: Model, now: float) -> None:
@@ -55,12 +53,13 @@ def acquit(profile: Profile, model: Model, now: float) -> None:
     elapse(profile, model, now)
     peaks = [max(p, h) for p, h in zip(profile.peaks, profile.held, strict=True)]
     bounds = limits(profile, model)
-    # Such a day may come again tomorrow: the limit is lifted to it at once, by
-    # weighing it as often as it takes, and fades like every other day.
+    close_day(profile, model, profile.day)
+    # Such a day may come again tomorrow: the limit is lifted to it at once and
+    # fades with the day's weight like any other.
     for i, (peak, bound) in enumerate(zip(peaks, bounds, strict=True)):
         if peak > bound:
-            profile.powers[i] = max(profile.powers[i], peak**3 * (6.0 + profile.weight))
-    profile.peaks = [min(p, b) for p, b in zip(peaks, bounds, strict=True)]
+            lesson = peak ** POWERS[i] * (PEAK_PRIOR + profile.weight)
+            profile.powers[i] = max(profile.powers[i], lesson)
     _clear(profile)
 
 
@@ -69,6 +68,7 @@ def convict(profile: Profile, model: Model, now: float) -> None:
     elapse(profile, model, now)
     profile.peaks = [0.0] * len(BUCKETS)
     profile.today = [0.0] * 4
+    profile.today_hours = 0
     profile.contacts.forget_run()
     _clear(profile)
 

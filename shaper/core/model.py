@@ -62,7 +62,7 @@ class Model:
     """Population priors and limit factors; rows are age classes.
 
     ``tiers``: how likely a message's least familiar recipient is of each tier.
-    ``peaks``: mean third power of the daily peak of each bucket.
+    ``peaks``: mean power of the daily peak of each bucket.
     ``offsets``: added to the learned peak, in the bucket's unit.
     ``factors``: multiply that sum to give the slow limit; by age class, as shipped.
     ``scales``: by age class, multiply all of them by what this host's own history
@@ -159,22 +159,22 @@ _SHIPPED = Model(
         (0.40, 0.46, 0.05, 0.09),
     ),
     peaks=(
-        (7.5, 8.0, 9.0, 11.3, 10.3, 15.8, 23.2, 183.9, 81.1, 86.2),
-        (5.2, 5.9, 7.0, 9.2, 9.3, 12.4, 21.4, 55.6, 32.4, 137.9),
-        (5.3, 5.9, 7.1, 9.3, 17.2, 50.7, 119.9, 49.7, 21.8, 146.7),
-        (6.6, 7.5, 9.2, 13.2, 23.5, 46.5, 127.3, 73.7, 6.0, 119.5),
+        (9.0, 10.9, 14.8, 19.4, 38.8, 138.0, 312.7, 183.9, 3.4, 3.5),
+        (7.6, 8.5, 11.0, 16.9, 17.6, 32.8, 72.8, 55.6, 2.1, 4.9),
+        (5.7, 6.5, 7.8, 10.1, 17.7, 32.5, 68.6, 49.7, 1.2, 4.8),
+        (6.8, 7.7, 9.3, 13.4, 25.9, 54.8, 148.5, 73.7, 0.7, 4.5),
     ),
     offsets=(2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 50.0, 10.0, 20.0),
     factors=(
-        (2.44, 5.89, 5.74, 8.86, 11.81, 40.53, 36.07, 1.29, 3.71, 2.09),
-        (2.41, 3.05, 5.45, 7.37, 4.71, 8.52, 10.22, 2.04, 5.1, 2.62),
-        (2.91, 4.67, 9.25, 12.29, 5.51, 7.42, 7.64, 1.5, 5.46, 2.65),
-        (3.01, 4.13, 6.32, 8.2, 6.11, 7.97, 9.21, 2.43, 7.77, 2.03),
+        (4.6, 5.71, 5.33, 7.99, 25.73, 38.1, 25.63, 1.44, 4.88, 2.55),
+        (3.78, 6.94, 9.23, 10.15, 8.43, 10.07, 15.19, 2.13, 5.81, 2.9),
+        (3.1, 5.66, 11.65, 13.09, 8.62, 14.28, 18.38, 1.56, 6.07, 3.04),
+        (3.27, 4.64, 7.08, 9.08, 10.36, 13.79, 16.47, 2.92, 9.89, 2.58),
     ),
     scales=(1.0,) * 4,
     rhythm=FLAT,
     hard_bounces=0.01,
-    watch=0.65,
+    watch=0.4,
     block=2.5,
     sender_days=0,
     source="shipped",

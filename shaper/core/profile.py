@@ -22,8 +22,8 @@ __all__ = ["Profile"]
 _N = len(BUCKETS)
 _VERSION = 1
 _KIND_BYTES = 12
-# version, kind, flagged; day, active days, mark, epoch and number of contacts
-_HEAD = struct.Struct(f"<B{_KIND_BYTES}s?qIIqI")
+# version, kind, flagged; day, active days, hours, mark, epoch and number of contacts
+_HEAD = struct.Struct(f"<B{_KIND_BYTES}s?qIIIqI")
 # Times and levels in full; what is learned once a day in single precision.
 _BODY = struct.Struct(f"<{6 + _N}d{12 + 3 * _N}f{BINS}s")
 _HUGE = 1e30
@@ -36,7 +36,7 @@ class Profile:
     ``day``; ``powers`` the faded sum of powers of earlier days' peaks and
     ``weight`` the sum of their weights; ``highs`` by age class the highest share of
     its limit that a clean day reached, which calibration reads; ``hours`` counts
-    messages by hour and weekday; ``tiers``
+    days by hour and weekday, ``today_hours`` are bits of this day's hours; ``tiers``
     counts messages by least familiar recipient, ``today`` those of ``day``.
     ``flagged`` says that the slow limit was passed and nobody has judged it;
     ``held`` are the highest levels since, which teach only if it was innocent.
@@ -61,6 +61,7 @@ class Profile:
         "seen",
         "tiers",
         "today",
+        "today_hours",
         "weight",
     )
 
@@ -77,6 +78,7 @@ class Profile:
         self.cusum = 0.0
         self.tiers = [0.0] * 4
         self.today = [0.0] * 4
+        self.today_hours = 0
         self.levels = [0.0] * _N
         self.peaks = [0.0] * _N
         self.powers = [0.0] * _N
@@ -110,6 +112,7 @@ class Profile:
             self.flagged,
             self.day,
             self.days,
+            self.today_hours,
             contacts.mark,
             contacts.epoch,
             len(contacts.ages),
@@ -136,8 +139,8 @@ class Profile:
     def decode(cls, raw: bytes) -> Profile:
         """Rebuild a profile. Raises ValueError on anything ``encode`` did not write."""
         try:
-            version, kind, flagged, day, days, mark, epoch, count = _HEAD.unpack_from(
-                raw
+            version, kind, flagged, day, days, today, mark, epoch, count = (
+                _HEAD.unpack_from(raw)
             )
             *numbers, hours = _BODY.unpack_from(raw, _HEAD.size)
         except struct.error as error:
@@ -159,6 +162,7 @@ class Profile:
         self.flagged = flagged
         self.day = day
         self.days = days
+        self.today_hours = today
         (self.created, self.seen, self.weight, self.good, self.bad, self.cusum) = (
             numbers[:6]
         )

@@ -2,7 +2,9 @@
 
 Owns the counts and how odd a moment is for a sender. What is unusual at three
 in the morning is usual on Tuesday at ten, and limits that know it can be
-tighter by night without one more false alarm by day. The zone is UTC: only the
+tighter by night without one more false alarm by day. An hour counts once a day
+however many messages it saw, and only when the day is over, so that a thief
+cannot make its own night usual. The zone is UTC: only the
 sender's own regularity counts, and neighbouring hours are blended so that
 summer time or a late evening is no surprise.
 """
@@ -15,13 +17,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["BINS", "FLAT", "note_time", "oddness"]
+__all__ = ["BINS", "FLAT", "hour_bit", "note_day", "oddness"]
 
 _HOURS = 24
 _DAYS = 7
 BINS = _HOURS + _DAYS  # hours first, then days since the epoch modulo 7
 FLAT = (1.0 / _HOURS,) * _HOURS + (1.0 / _DAYS,) * _DAYS
-_PRIOR = 20.0  # messages' worth of the host's rhythm in a sender's own
+_PRIOR = 10.0  # hours' worth of the host's rhythm in a sender's own
 _ODDEST = 4.0  # nats; nobody's night is worth more
 
 
@@ -42,14 +44,15 @@ def oddness(counts: Sequence[int], host: Sequence[float], now: float) -> float:
     return _ODDEST if share <= 0.0 else min(_ODDEST, -math.log(share))
 
 
-def note_time(counts: bytearray, now: float) -> None:
-    """Count a message at this time; old counts fade by halves when one is full."""
-    hours = int(now // 3600)
-    for i in (hours % _HOURS, _HOURS + hours // _HOURS % _DAYS):
-        if counts[i] == 0xFF:  # noqa: PLR2004 - the largest byte
-            half = _HOURS if i < _HOURS else _DAYS
-            start = 0 if i < _HOURS else _HOURS
-            counts[start : start + half] = bytes(
-                n >> 1 for n in counts[start : start + half]
-            )
-        counts[i] += 1
+def hour_bit(now: float) -> int:
+    """Return the hour of the day as one bit of 24, to gather a day's hours."""
+    return 1 << int(now // 3600) % _HOURS
+
+
+def note_day(counts: bytearray, day: int, hours: int) -> None:
+    """Count a day (since the epoch) and its hours; old counts fade by halves."""
+    if max(counts) == 0xFF:  # noqa: PLR2004 - the largest byte
+        counts[:] = bytes(n >> 1 for n in counts)
+    counts[_HOURS + day % _DAYS] += 1
+    for hour in range(_HOURS):
+        counts[hour] += hours >> hour & 1

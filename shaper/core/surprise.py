@@ -12,14 +12,21 @@ import math
 from typing import TYPE_CHECKING
 
 from shaper.core.model import BUCKETS, age_class
-from shaper.core.rhythm import oddness
+from shaper.core.rhythm import note_day, oddness
 
 if TYPE_CHECKING:
     from shaper.core.model import Model
     from shaper.core.profile import Profile
 
-__all__ = ["DAILY_LESSON", "add_bounces", "add_message", "close_day"]
-__all__ += ["elapse", "limits"]
+__all__ = [
+    "PEAK_PRIOR",
+    "POWERS",
+    "add_bounces",
+    "add_message",
+    "close_day",
+    "elapse",
+    "limits",
+]
 
 _N = len(BUCKETS)
 _RATES = tuple(-1.0 / b.tau for b in BUCKETS)
@@ -30,11 +37,14 @@ _MORE = 0.6  # how the number of recipients of one message counts: its logarithm
 _ODD = 1.3  # weight of an odd hour
 _RAREST = 0.01  # no single tier is believed rarer than this
 _TIER_PRIOR = 40.0  # messages' worth of the population in a sender's own counts
-_PEAK_PRIOR = 6.0  # days' worth of it in a sender's peaks
-_POWER = 3.0  # of the mean over daily peaks: between usual and highest
+PEAK_PRIOR = 6.0  # days' worth of it in a sender's peaks
+# Powers of the mean over daily peaks: the third lies between usual and highest;
+# new recipients get a lower one, or a ramp would lift its own limit.
+POWERS = (3.0,) * 8 + (1.5, 1.5)
+_ROOTS = tuple(1.0 / p for p in POWERS)
 _LEAST_STRANGER = 1.5  # nats of a never-seen recipient, in the recipient bucket
 _FADE = 59.0 / 60.0  # per active day
-DAILY_LESSON = 10.0  # messages' worth of tiers and hours that one day can teach
+_DAILY_LESSON = 10.0  # messages' worth of tier counts that one day can teach
 _TIER_MEMORY = 400.0  # messages' worth of tier counts kept
 _BACKWARD = 86400.0  # a clock this far behind was wrong before, not now
 _FORWARD = 1e10  # seconds; no clock jumps so far
@@ -67,16 +77,16 @@ def elapse(profile: Profile, model: Model, now: float) -> None:
 def limits(profile: Profile, model: Model) -> list[float]:
     """Return the slow limit of each bucket for this sender."""
     age = age_class(profile.days)
-    weight = _PEAK_PRIOR + profile.weight
+    weight = PEAK_PRIOR + profile.weight
     scale = model.scales[age]
-    third = 1.0 / _POWER
     return [
-        scale * f * (c + ((_PEAK_PRIOR * p + q) / weight) ** third)
-        for f, c, p, q in zip(
+        scale * f * (c + ((PEAK_PRIOR * p + q) / weight) ** root)
+        for f, c, p, q, root in zip(
             model.factors[age],
             model.offsets,
             model.peaks[age],
             profile.powers,
+            _ROOTS,
             strict=True,
         )
     ]
@@ -126,25 +136,30 @@ def add_bounces(profile: Profile, cost: float) -> None:
 def close_day(profile: Profile, model: Model, day: int) -> None:
     """Learn the day that ended and begin ``day``. A day without mail teaches nothing.
 
-    Peaks above the limit are learned as the limit: what grows, grows slowly.
+    Peaks above the limit are learned as the limit: what grows, grows slowly. What
+    was held counts for the calibration of limits only, as the false alarm it was.
     """
-    profile.day = day
+    ended, profile.day = profile.day, day
     peaks = profile.peaks
-    if not any(peaks):
+    if not any(peaks) and not any(profile.held):
         return
     bounds = limits(profile, model)
     age = age_class(profile.days)
-    ratio = max(p / b for p, b in zip(peaks, bounds, strict=True))
+    ratio = max(
+        max(p, h) / b for p, h, b in zip(peaks, profile.held, bounds, strict=True)
+    )
     profile.highs[age] = max(profile.highs[age], ratio * model.scales[age])
     profile.powers = [
-        q * _FADE + min(p, b) ** _POWER
-        for q, p, b in zip(profile.powers, peaks, bounds, strict=True)
+        q * _FADE + min(p, b) ** power
+        for q, p, b, power in zip(profile.powers, peaks, bounds, POWERS, strict=True)
     ]
     profile.weight = profile.weight * _FADE + 1.0
     profile.days = min(profile.days + 1, 0xFFFFFFFF)
     count = sum(profile.today)
     if count > 0:
-        share = min(1.0, DAILY_LESSON / count)
+        note_day(profile.hours, ended, profile.today_hours)
+        profile.today_hours = 0
+        share = min(1.0, _DAILY_LESSON / count)
         tiers = [
             t + share * n for t, n in zip(profile.tiers, profile.today, strict=True)
         ]
@@ -152,3 +167,4 @@ def close_day(profile: Profile, model: Model, day: int) -> None:
         profile.tiers = [t * keep for t in tiers]
         profile.today = [0.0] * 4
     profile.peaks = [0.0] * _N
+    profile.held = [0.0] * _N
