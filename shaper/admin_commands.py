@@ -1,0 +1,287 @@
+"""What the commands of the admin socket mean: names and plain data to Control.
+
+Checks the kind of every argument, so that ``Control`` only meets what its types
+promise; an argument that no command knows is refused, not ignored. Knows nothing
+of sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from shaper.core.order import OrderAction
+from shaper.core.text import bland
+from shaper.engine.control import Change, RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+    from shaper.engine.control import Control
+
+__all__ = ["Answer", "Commands", "Request"]
+
+log = logging.getLogger(__name__)
+
+_LONGEST_TEXT = 4096  # characters of one argument
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A command with its arguments, and the user name that the client claims."""
+
+    command: str
+    arguments: Mapping[str, Any]
+    claim: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A result, and the rows that go before it one by one."""
+
+    result: Any
+    rows: Iterable[Any] = field(default=())
+
+
+class Commands:
+    """The dispatch table."""
+
+    def __init__(
+        self,
+        control: Control,
+        *,
+        journal: Callable[[], Iterable[dict[str, Any]]],
+        forget: Callable[[str], Awaitable[Any] | Any],
+    ) -> None:
+        """See ``shaper.admin.AdminServer``."""
+        self._control = control
+        self._journal = journal
+        self._forget_address = forget
+        self._table: dict[str, Callable[[_Arguments, str], Awaitable[Answer]]] = {
+            "status": self._status,
+            "cases": self._cases,
+            "show": self._show,
+            "explain": self._explain,
+            "queue.list": self._queue_list,
+            "queue.show": self._queue_show,
+            "queue.order": self._order,
+            "release": self._release,
+            "block": self._block,
+            "exempt": self._exempt,
+            "plan": self._plan,
+            "audit": self._audit,
+            "forget": self._forget,
+            "complete": self._complete,
+        }
+
+    async def run(self, request: Request, user: str) -> Answer:
+        """Do what is asked. Raises RefusedError and whatever the engine raises."""
+        command = self._table.get(request.command)
+        if command is None:
+            raise RefusedError(
+                f"the daemon knows no command {request.command[:64]!r}",
+                "command and daemon may be of different versions: restart the daemon",
+                64,
+            )
+        arguments = _Arguments(request.arguments)
+        return await command(arguments, user)
+
+    # -- reading -----------------------------------------------------------------
+
+    async def _status(self, arguments: _Arguments, _user: str) -> Answer:
+        arguments.finish()
+        return Answer(self._control.status())
+
+    async def _cases(self, arguments: _Arguments, _user: str) -> Answer:
+        closed = arguments.flag("closed")
+        arguments.finish()
+        return Answer(await self._control.cases(closed=closed))
+
+    async def _show(self, arguments: _Arguments, _user: str) -> Answer:
+        name = arguments.needed("name")
+        arguments.finish()
+        return Answer(await self._control.show(name))
+
+    async def _explain(self, arguments: _Arguments, _user: str) -> Answer:
+        sender = arguments.needed("sender")
+        arguments.finish()
+        return Answer(await self._control.explain(sender))
+
+    async def _queue_list(self, arguments: _Arguments, _user: str) -> Answer:
+        text, sender = arguments.text("filter"), arguments.text("sender")
+        arguments.finish()
+        rows = [
+            row
+            for row in self._control.queue(text)
+            if not sender or row["sender"] == sender
+        ]
+        recipients = sum(row["waiting"] for row in rows)
+        return Answer({"messages": len(rows), "recipients": recipients}, rows)
+
+    async def _queue_show(self, arguments: _Arguments, _user: str) -> Answer:
+        message_id = arguments.needed("id")
+        arguments.finish()
+        return Answer(await self._control.message(message_id))
+
+    async def _audit(self, arguments: _Arguments, _user: str) -> Answer:
+        since, sender = arguments.number("since"), arguments.text("sender")
+        arguments.finish()
+
+        def collect() -> list[dict[str, Any]]:
+            return [
+                line
+                for line in self._journal()
+                if _time(line) >= since and (not sender or _concerns(line, sender))
+            ]
+
+        # Months of journal take a while to read, and mail must not wait for it.
+        rows = await asyncio.to_thread(collect)
+        return Answer({"lines": len(rows)}, rows)
+
+    async def _complete(self, arguments: _Arguments, _user: str) -> Answer:
+        arguments.finish()
+        cases = await self._control.cases(closed=False)
+        senders = {case["sender"] for case in cases}
+        senders.update(row["sender"] for row in self._control.queue())
+        return Answer(
+            {"senders": sorted(senders), "cases": [case["id"] for case in cases]}
+        )
+
+    # -- changing ----------------------------------------------------------------
+
+    async def _order(self, arguments: _Arguments, user: str) -> Answer:
+        change = arguments.change(user)
+        action = arguments.needed("action")
+        if action not in set(OrderAction):
+            raise RefusedError("an order is release, drop or bounce", code=64)
+        sender, text = arguments.text("sender"), arguments.text("filter")
+        rate = arguments.number("rate")
+        arguments.finish()
+        return Answer(
+            await self._control.order(
+                change, action, sender=sender, filter=text, rate=rate
+            )
+        )
+
+    async def _release(self, arguments: _Arguments, user: str) -> Answer:
+        change, sender = arguments.change(user), arguments.needed("sender")
+        rate = arguments.number("rate")
+        arguments.finish()
+        return Answer(await self._control.release(change, sender, rate))
+
+    async def _block(self, arguments: _Arguments, user: str) -> Answer:
+        change, sender = arguments.change(user), arguments.needed("sender")
+        arguments.finish()
+        return Answer(await self._control.block(change, sender))
+
+    async def _exempt(self, arguments: _Arguments, user: str) -> Answer:
+        change, sender = arguments.change(user), arguments.needed("sender")
+        until = arguments.number("until")
+        arguments.finish()
+        return Answer(await self._control.exempt(change, sender, until))
+
+    async def _plan(self, arguments: _Arguments, user: str) -> Answer:
+        change, sender = arguments.change(user), arguments.needed("sender")
+        start, end = arguments.number("from"), arguments.number("to")
+        messages = int(arguments.number("messages"))
+        arguments.finish()
+        return Answer(await self._control.plan(change, sender, start, end, messages))
+
+    async def _forget(self, arguments: _Arguments, user: str) -> Answer:
+        change, address = arguments.change(user), arguments.needed("address")
+        arguments.finish()
+        change.check()
+        found = {
+            "held": sum(_names(row, address) for row in self._control.queue()),
+            "cases": sum(
+                case["sender"].partition(":")[2] == address or case["sender"] == address
+                for case in await self._control.cases(closed=True)
+            ),
+        }
+        result = {"address": address, "found": found}
+        if not change.dry_run:
+            done = self._forget_address(address)
+            if inspect.isawaitable(done):
+                done = await done
+            if isinstance(done, dict):
+                result |= done
+            # Without the address: the point is that it is nowhere any more.
+            log.info("%s had an address forgotten: %s", user, bland(change.reason))
+        return Answer(result)
+
+
+def _time(line: Mapping[str, Any]) -> float:
+    at = line.get("at", 0.0)
+    return float(at) if isinstance(at, int | float) else 0.0
+
+
+def _concerns(line: Mapping[str, Any], sender: str) -> bool:
+    return sender in {line.get("sender"), line.get("case")} or (
+        # An order is kept in its stored form, a text of JSON.
+        line.get("event") == "order" and sender in str(line.get("order", ""))
+    )
+
+
+def _names(row: Mapping[str, Any], address: str) -> bool:
+    envelope = row["envelope"]
+    return address in {envelope["sender"], *(r[0] for r in envelope["recipients"])}
+
+
+class _Arguments:
+    """Takes arguments out one by one; what is left over is an error."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self._left = dict(given)
+
+    def text(self, name: str) -> str:
+        value = self._left.pop(name, "")
+        if not isinstance(value, str):
+            raise RefusedError(f"{name} must be a text", code=64)
+        if len(value) > _LONGEST_TEXT:
+            raise RefusedError(f"{name} is longer than {_LONGEST_TEXT}", code=64)
+        try:
+            # Octets that are not UTF-8 may occur in addresses (surrogateescape);
+            # any other surrogate could not be stored.
+            value.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError as error:
+            raise RefusedError(f"{name} is no valid text", code=64) from error
+        return value
+
+    def needed(self, name: str) -> str:
+        value = self.text(name)
+        if not value:
+            raise RefusedError(f"{name} is missing", code=64)
+        return value
+
+    def number(self, name: str) -> float:
+        value = self._left.pop(name, 0)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            try:
+                number = float(value)
+            except OverflowError:
+                number = math.inf
+            if math.isfinite(number) and number >= 0:
+                return number
+        raise RefusedError(f"{name} must be a number, 0 or more", code=64)
+
+    def flag(self, name: str) -> bool:
+        value = self._left.pop(name, False)
+        if not isinstance(value, bool):
+            raise RefusedError(f"{name} must be true or false", code=64)
+        return value
+
+    def change(self, user: str) -> Change:
+        return Change(
+            user, self.text("reason"), self.needed("id"), self.flag("dry_run")
+        )
+
+    def finish(self) -> None:
+        if self._left:
+            names = ", ".join(sorted(str(name)[:64] for name in self._left))
+            raise RefusedError(
+                f"the daemon does not know the argument {names}", code=64
+            )
