@@ -88,8 +88,9 @@ class RedisChild:
                 f"the socket path {self._socket} is longer than {_LONGEST_PATH} octets"
             )
         try:
-            for path in (self._directory, self._socket.parent):
-                await asyncio.to_thread(private_directory, path)
+            await asyncio.to_thread(private_directory, self._directory)
+            # Others may have sockets there too; ours has mode 0700 itself.
+            self._socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             await self._own()
         except OSError as error:
             raise RedisChildError(f"redis directory: {error}") from error
