@@ -1,9 +1,8 @@
-"""One SMTP client connection: the command layer on top of aiosmtpd.
+"""The conversation with one SMTP client: commands in, replies out.
 
-aiosmtpd keeps the life of the connection, STARTTLS and the stream; this class
-replaces its reading loop and the commands of the mail transaction, since the
-originals answer own bugs and unknown parameters with permanent errors, accept
-lines that end in a bare LF, and wait for one command at a time.
+Replaces aiosmtpd's reading loop and its commands, since the originals answer
+own bugs and unknown parameters with permanent errors, accept lines that end in
+a bare LF, and wait for one command at a time (docs/adr/0002).
 
 Replies are owed in the order of the commands. RCPTs that a pipelining client
 (RFC 2920) has sent together are offered to the next hop together; before any
@@ -15,14 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from aiosmtpd.smtp import SMTP, TLSSetupException
+from aiosmtpd.smtp import TLSSetupException
 
 from shaper.core.envelope import Client, Envelope, Recipient
 from shaper.core.reply import Reply
+from shaper.smtp.connection import CloseError, Connection
 from shaper.smtp.intake import Intake, provisional
 from shaper.smtp.parameters import (
     CommandError,
@@ -42,10 +41,6 @@ __all__ = ["Session"]
 log = logging.getLogger(__name__)
 
 _MAX_COMMAND = 8192  # octets; RFC 5321 4.5.3.1.4 asks for 512, DSN adds 500 and more
-# Octets that may wait to be read; above, the client is made to wait (one more
-# read of up to 256 KiB may be under way).
-_HIGH = 128 * 1024
-_LOW = 64 * 1024
 _FLUSH = 16 * 1024  # octets of replies kept for one write
 _SHUTDOWN = 421
 _BUG = "451 4.3.0 Internal error, try again later"
@@ -71,102 +66,19 @@ _XCLIENT = {
 }
 
 
-class _CloseError(Exception):
-    """The conversation is over; everything owed has been said."""
-
-
-class Session(SMTP):
+class Session(Connection):
     """See the module. Built by ``Shared.session``, one per connection."""
 
     def __init__(self, shared: Shared) -> None:
-        # aiosmtpd's own __init__ inspects every member of itself and of the
-        # handler: 0.4 ms per connection. It ran once, for the template.
-        vars(self).update(shared.template)
-        asyncio.StreamReaderProtocol.__init__(
-            self,
-            asyncio.StreamReader(loop=shared.loop),
-            self._cb_client_connected,
-            shared.loop,
-        )
-        self._shared = shared
+        super().__init__(shared)
         self._inbox = b""
-        self._out = bytearray()
         self._owed: list[tuple[Recipient | None, asyncio.Future[Reply] | Reply]] = []
         self._bad = 0
-        self._reading: asyncio.Future[None] | None = None
-        self._arrived: deque[bytes] = deque()
-        self._waiting = 0  # octets in it
-        self._held_up = False  # the transport was told to stop reading
-        self._ended = False
-        self._heard_at = 0.0
         self._peer = ""
         self._overload = False
         self._intake: Intake | None = None
         self._from_xclient: Client | None = None
         self._reset()
-
-    # -- life of the connection ------------------------------------------------
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """Let the conversation notice by itself instead of cancelling it.
-
-        A message whose final dot was seen is finished and counted even when
-        its client has gone.
-        """
-        if self._timeout_handle is not None:
-            self._timeout_handle.cancel()
-        if self._original_transport is not None:
-            self._original_transport.close()
-        asyncio.StreamReaderProtocol.connection_lost(self, error)
-        self.transport = None
-        self._end()
-
-    def eof_received(self) -> bool | None:
-        """Keep answering a client that has closed its sending side only."""
-        self._end()
-        # A TLS connection cannot stay half open.
-        return self._tls_protocol is None
-
-    def _end(self) -> None:
-        self._ended = True
-        if self._reading is not None and not self._reading.done():
-            self._reading.set_result(None)
-
-    def data_received(self, data: bytes) -> None:
-        """Keep what came as it came: a stream would copy it twice."""
-        self._arrived.append(data)
-        self._waiting += len(data)
-        self._heard_at = self.loop.time()
-        if self._waiting > _HIGH and not self._held_up and self.transport is not None:
-            self._held_up = True
-            cast("asyncio.Transport", self.transport).pause_reading()
-        if self._reading is not None and not self._reading.done():
-            self._reading.set_result(None)
-
-    def _reset_timeout(self, duration: float | None = None) -> None:
-        """Note that the client spoke; one timer serves the whole connection."""
-        self._heard_at = self.loop.time()
-        if self._timeout_handle is None:
-            limit = duration or self._shared.settings.idle_timeout
-            self._timeout_handle = self.loop.call_later(limit, self._timeout_cb)
-
-    def _timeout_cb(self) -> None:
-        limit = self._shared.settings.idle_timeout
-        due = self._heard_at + limit
-        now = self.loop.time()
-        if self._reading is None:
-            due = now + limit  # the next hop is slow, not the client
-        if due > now:
-            self._timeout_handle = self.loop.call_at(due, self._timeout_cb)
-            return
-        self.hang_up("421 4.4.2 Idle for too long")
-
-    def hang_up(self, text: str) -> None:
-        """Say goodbye and close, from outside of the conversation."""
-        if self.transport is not None:
-            self._writer.write(bytes(self._out) + text.encode() + b"\r\n")
-            self._out.clear()
-            self._writer.close()
 
     @property
     def between_messages(self) -> bool:
@@ -180,7 +92,7 @@ class Session(SMTP):
         shared.sessions.add(self)
         try:
             await self._converse()
-        except (_CloseError, ConnectionError, TimeoutError):
+        except (CloseError, ConnectionError, TimeoutError):
             pass
         finally:
             shared.sessions.discard(self)
@@ -200,7 +112,7 @@ class Session(SMTP):
                 continue
             try:
                 await self._obey(line)
-            except (_CloseError, ConnectionError, asyncio.CancelledError):
+            except (CloseError, ConnectionError, asyncio.CancelledError):
                 await self._flush()
                 raise
             except Exception as error:  # noqa: BLE001 - per connection
@@ -223,11 +135,6 @@ class Session(SMTP):
         # and may stop all mail to it; a 451 at MAIL only defers that message.
         self._overload = over > 0
         self._say(f"220 {shared.settings.hostname} ESMTP mailshaper")
-
-    def _goodbye(self) -> None:
-        self._writer.write(bytes(self._out))
-        self._out.clear()
-        raise _CloseError
 
     async def _recover(self, error: Exception) -> None:
         """Answer a bug of ours: temporary, and without its text."""
@@ -270,24 +177,6 @@ class Session(SMTP):
         self._inbox = data[data.index(b"\n") + 1 :]
         self._bad_command("500 5.5.2 Command line too long")
 
-    async def _receive(self) -> bytes:
-        if not self._arrived:
-            if self._ended:
-                raise _CloseError
-            self._reading = self.loop.create_future()
-            try:
-                await self._reading
-            finally:
-                self._reading = None
-            if not self._arrived:
-                raise _CloseError
-        data = self._arrived.popleft()
-        self._waiting -= len(data)
-        if self._held_up and self._waiting <= _LOW and self.transport is not None:
-            self._held_up = False
-            cast("asyncio.Transport", self.transport).resume_reading()
-        return data
-
     async def _content(self) -> bytes:
         """Read content: what is in the inbox first."""
         if self._inbox:
@@ -327,9 +216,6 @@ class Session(SMTP):
             self._goodbye()
         self._say(text)
 
-    def _say(self, text: str) -> None:
-        self._out += text.encode() + b"\r\n"
-
     def _reply(self, reply: Reply) -> None:
         # 421 speaks about the next hop's channel, not about ours: handed back
         # as it is, it would oblige us to close (RFC 5321 3.8).
@@ -340,13 +226,6 @@ class Session(SMTP):
             self._out += line.encode("utf-8", "surrogateescape")
         else:
             self._out += reply.wire()
-
-    async def _flush(self) -> None:
-        if self._out:
-            self._writer.write(bytes(self._out))
-            self._out.clear()
-            if self._writer.transport.get_write_buffer_size():
-                await self._writer.drain()
 
     async def _pay(self) -> None:
         """Give the replies that RCPTs are owed, in order."""
@@ -546,13 +425,12 @@ class Session(SMTP):
         self._reset()
         await self._flush()
         self._inbox = b""
-        self._arrived.clear()
-        self._waiting = 0
+        self._discard()
         try:
             await super().smtp_STARTTLS(arg or "")
         except TLSSetupException as error:
             log.info("TLS with %s failed: %s", self._peer, error.__cause__)
-            raise _CloseError from error
+            raise CloseError from error
 
     async def smtp_XFORWARD(self, arg: str) -> None:  # noqa: N802
         """Postfix XFORWARD_README: facts of the client the MTA serves."""
