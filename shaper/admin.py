@@ -229,7 +229,7 @@ def _clear(path: Path) -> None:
     if not stat.S_ISSOCK(mode):
         raise AdminSocketError(f"{path} exists and is no socket; remove it")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
+        probe.settimeout(0)
         try:
             probe.connect(str(path))
         except BlockingIOError:
