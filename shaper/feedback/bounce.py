@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from shaper.core.meaning import LOCAL, Signals, Table, Verdict, judge
 from shaper.core.outcome import Kind, Meaning, Outcome
 from shaper.feedback.dsn import Group, Report, read_report
-from shaper.feedback.prose import Finding, beside, failures, find_failures, mentioned
+from shaper.feedback.prose import Finding, Prose, find_failures, mentioned
 from shaper.feedback.reply import Said, parse_said, prefer_status
 from shaper.feedback.returned import addresses_in
 
@@ -76,12 +76,13 @@ def from_report(parts: list[Part], returned: Returned, table: Table) -> list[Out
         # Reports whose MIME structure was lost on the way, or never was.
         texts = (p.text for p in parts)
         bodies = [t for t in texts if _REPORT_FIELD.search(t[:20_000])][:1]
+    prose = Prose(returned.own)
     outcomes: dict[tuple[str, str], Outcome] = {}
     for body in bodies:
         report = read_report(body)
         for group in report.groups:
             alone = len(report.groups) == 1
-            outcome = _judge_group(group, report, returned, table, alone=alone)
+            outcome = _judge_group(group, report, returned, prose, table, alone=alone)
             if outcome.recipient:
                 key = (outcome.recipient.lower(), group.action)
                 outcomes.setdefault(key, outcome)
@@ -89,15 +90,25 @@ def from_report(parts: list[Part], returned: Returned, table: Table) -> list[Out
 
 
 def _judge_group(
-    group: Group, report: Report, returned: Returned, table: Table, *, alone: bool
+    group: Group,
+    report: Report,
+    returned: Returned,
+    prose: Prose,
+    table: Table,
+    *,
+    alone: bool,
 ) -> Outcome:
     said = parse_said(group.diagnostic)
     recipient = group.recipient or said.recipient
     if not recipient and alone and len(returned.to) == 1:
         recipient = returned.to[0]
+    if alone and group.diagnostic_type == "x-notes":
+        # Domino rewrites Final-Recipient; its prose keeps what the sender wrote to.
+        named = prose.failures
+        recipient = named[0].recipient if len(named) == 1 else recipient
     near = Finding(recipient)
-    if returned.own and (alone or recipient.lower() in returned.own.lower()):
-        near = beside(returned.own, recipient)
+    if returned.own and (alone or recipient.lower() in prose.lowered):
+        near = prose.beside(recipient)
     signals = _signals(group, said, near)
     verdict = judge(signals, table)
     if near.diagnostic and (
@@ -213,27 +224,27 @@ def from_prose(
     top = parts[0].headers
     own = returned.own
     temporary, permanent = find_failures(data, depth=max(p.depth for p in parts))
-    recipients = _named(top, own) or _in_own_words([*temporary, *permanent], own)
+    prose = Prose(own)
+    recipients = _named(top, prose) or _in_own_words([*temporary, *permanent], own)
     if not recipients and _is_bounce(top):
-        recipients = _guess(top, returned)
+        recipients = _guess(top, returned, prose)
     late = bool(_DELAYED.search(own[:6000]) and not _GAVE_UP.search(own[:6000]))
     outcomes: dict[str, Outcome] = {}
     for recipient in recipients:
         if recipient.lower() not in outcomes:
             delayed = late or recipient in temporary
             outcomes[recipient.lower()] = _judge_prose(
-                recipient, returned, table, delayed=delayed
+                recipient, returned, prose, table, delayed=delayed
             )
     return list(outcomes.values())
 
 
-def _named(top: Headers, own: str) -> list[str]:
+def _named(top: Headers, prose: Prose) -> list[str]:
     """Return Exim's X-Failed-Recipients, in the form that its text uses."""
     named = addresses_in(top.all("x-failed-recipients"))
     if len(named) == 1:
-        found = failures(own)
-        if len(found) == 1:
-            return [found[0].recipient]
+        if len(prose.failures) == 1:
+            return [prose.failures[0].recipient]
     return named
 
 
@@ -253,10 +264,9 @@ def _is_bounce(top: Headers) -> bool:
     )
 
 
-def _guess(top: Headers, returned: Returned) -> list[str]:
-    found = [f.recipient for f in failures(returned.own)]
-    if found:
-        return found
+def _guess(top: Headers, returned: Returned, prose: Prose) -> list[str]:
+    if prose.failures:
+        return [finding.recipient for finding in prose.failures]
     fields = ("to", "from", "return-path", "reply-to", "delivered-to")
     without = addresses_in((v for f in fields for v in top.all(f)), 1000)
     seen = mentioned(returned.own, [*without, returned.sender])
@@ -272,9 +282,9 @@ def _guess(top: Headers, returned: Returned) -> list[str]:
 
 
 def _judge_prose(
-    recipient: str, returned: Returned, table: Table, *, delayed: bool
+    recipient: str, returned: Returned, prose: Prose, table: Table, *, delayed: bool
 ) -> Outcome:
-    near = beside(returned.own, recipient)
+    near = prose.beside(recipient)
     said = parse_said(near.diagnostic)
     phase = said.phase or near.phase or ("" if said.code else LOCAL)
     verdict = judge(replace(said.signals(phase=phase), recipient=recipient), table)

@@ -77,7 +77,9 @@ def classify_bytes(data: bytes, table: Table) -> Iterator[Told]:
     """Yield what a file or stream tells, in order."""
     head = data[:4096].lstrip()
     if head.startswith((b"From ", b">From ")) and _is_mail(head.partition(b"\n")[2]):
-        for message in re.split(rb"(?m)^From (?=\S+ .*\d\d:\d\d)", data)[1:][:MAX_MESSAGES]:
+        for message in re.split(rb"(?m)^From (?=\S+ .*\d\d:\d\d)", data)[1:][
+            :MAX_MESSAGES
+        ]:
             yield from _mail(b"From " + message, table)
     elif _is_mail(data):
         yield from _mail(data, table)

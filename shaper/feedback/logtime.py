@@ -17,7 +17,21 @@ __all__ = ["LogClock"]
 _MONTHS: Final = {
     name: number
     for number, name in enumerate(
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], 1
+        [
+            "Jan",
+            "Feb",
+            "Mar",
+            "Apr",
+            "May",
+            "Jun",
+            "Jul",
+            "Aug",
+            "Sep",
+            "Oct",
+            "Nov",
+            "Dec",
+        ],
+        1,
     )
 }
 _CACHE_LIMIT: Final = 20_000

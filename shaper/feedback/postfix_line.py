@@ -231,7 +231,7 @@ def _other(queue_id: str, rest: str) -> Payload | None:
         sender, recipient = _FROM.search(text), _TO.search(text)
         cut = text.find("; from=<")
         return Refusal(
-            "" if queue_id == "NOQUEUE" else queue_id,
+            queue_id,
             match[2],
             text if cut < 0 else text[:cut],
             sender[1] if sender else "",

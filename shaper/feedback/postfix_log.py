@@ -36,7 +36,13 @@ if TYPE_CHECKING:
     from shaper.core.meaning import Table
     from shaper.feedback.logtime import LogClock
 
-__all__ = ["DAEMONS", "Message", "PostfixLog", "outcome_of_delivery", "outcome_of_payload"]
+__all__ = [
+    "DAEMONS",
+    "Message",
+    "PostfixLog",
+    "outcome_of_delivery",
+    "outcome_of_payload",
+]
 
 DAEMONS = frozenset(
     {

@@ -11,9 +11,11 @@ The texts come bounded from ``shaper.feedback.mime``; all patterns are linear.
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from email import message_from_bytes, policy
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from flufl.bounce import all_failures
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Finding",
-    "beside",
+    "Prose",
     "failures",
     "find_failures",
     "mentioned",
@@ -35,6 +37,8 @@ __all__ = [
 
 MAX_FINDINGS = 200
 _MAX_DIAGNOSTIC = 2000
+# It logs a traceback before it raises; we answer for what it raises here.
+logging.getLogger("flufl.bounce").setLevel(logging.CRITICAL + 1)
 _MAX_LINES = 600
 _FLUFL_BYTES = 128 * 1024
 _FLUFL_LINES = 3000
@@ -56,9 +60,7 @@ _HEADER_DUMP = re.compile(
     r"^(?:Return-Path|Received|Delivered-To|X-Received):", re.IGNORECASE | re.MULTILINE
 )
 
-_BRACKETED = re.compile(
-    rf"^[ \t*]{{0,3}}[<\"]({ADDRESS})[>\"](?: ?\([^)\n]{{0,200}}\))?[:.]{{0,2}}[ \t]*(.*)$"
-)
+_BRACKETED = re.compile(rf"^[ \t*]{{0,3}}[<\"]({ADDRESS})[>\"][:.]{{0,2}}[ \t]*(.*)$")
 _ALONE = re.compile(
     rf"^[ \t*-]{{0,40}}(?:To: )?<?({ADDRESS})>?[ \t]*:?[ \t]*(\((?:generated|expanded|ultimately)[^)\n]{{0,200}}\)?)?$",
     re.IGNORECASE,
@@ -78,7 +80,9 @@ _ZOHO = (
     re.compile(
         rf"address: <({ADDRESS})>, responsecode ([^\]\n]{{0,500}})", re.IGNORECASE
     ),
-    re.compile(rf"^({ADDRESS}) (Invalid Address, ERROR_CODE :.{{0,500}})", re.MULTILINE),
+    re.compile(
+        rf"^({ADDRESS}) (Invalid Address, ERROR_CODE :.{{0,500}})", re.MULTILINE
+    ),
 )
 _PLAIN = re.compile(rf"(?<![\w.+@=/:-])({ADDRESS})")
 
@@ -169,22 +173,53 @@ def _blank(lines: list[str], number: int) -> bool:
     return number >= len(lines) or not lines[number].strip()
 
 
-def beside(text: str, recipient: str) -> Finding:
-    """Return what the text says about a recipient, or the text as a whole."""
-    wanted = recipient.lower()
-    for step in read_transcript(text):
-        if step.recipient.lower() == wanted:
-            return Finding(recipient, step.reply, step.phase)
-    for finding in failures(text):
-        if finding.recipient.lower() == wanted and finding.diagnostic:
-            return finding
-    lines = text.split("\n", _MAX_LINES)[:_MAX_LINES]
-    for number, line in enumerate(lines):
-        if wanted in line.lower():
-            near = lines[max(0, number - 3) : number + 12]
-            joined = " ".join(part.strip() for part in near if part.strip())
-            return Finding(recipient, joined[:_MAX_DIAGNOSTIC])
-    return Finding(recipient, " ".join(text[:_MAX_DIAGNOSTIC].split()))
+class Prose:
+    """What the server's own text says, looked up by recipient.
+
+    A report may name a thousand recipients, so the text is taken apart once.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.lowered = text.lower()
+
+    @cached_property
+    def failures(self) -> list[Finding]:
+        """The recipients that the text names as failed."""
+        return failures(self.text)
+
+    @cached_property
+    def _known(self) -> dict[str, Finding]:
+        known: dict[str, Finding] = {}
+        for step in read_transcript(self.text):
+            if step.recipient:
+                finding = Finding(step.recipient, step.reply, step.phase)
+                known.setdefault(step.recipient.lower(), finding)
+        for finding in self.failures:
+            if finding.diagnostic:
+                known.setdefault(finding.recipient.lower(), finding)
+        return known
+
+    @cached_property
+    def _lines(self) -> list[str]:
+        return self.text.split("\n", _MAX_LINES)[:_MAX_LINES]
+
+    @cached_property
+    def _lowered_lines(self) -> list[str]:
+        return [line.lower() for line in self._lines]
+
+    def beside(self, recipient: str) -> Finding:
+        """Return what the text says about a recipient, or the text as a whole."""
+        wanted = recipient.lower()
+        if (known := self._known.get(wanted)) is not None:
+            return known
+        if wanted and wanted in self.lowered:
+            for number, line in enumerate(self._lowered_lines):
+                if wanted in line:
+                    near = self._lines[max(0, number - 3) : number + 12]
+                    joined = " ".join(part.strip() for part in near if part.strip())
+                    return Finding(recipient, joined[:_MAX_DIAGNOSTIC])
+        return Finding(recipient, " ".join(self.text[:_MAX_DIAGNOSTIC].split()))
 
 
 def mentioned(text: str, without: Iterable[str]) -> list[str]:
@@ -214,6 +249,8 @@ def find_failures(data: bytes, *, depth: int) -> tuple[list[str], list[str]]:
         head = b"\n".join(line[:4000] for line in lines[:_FLUFL_LINES])
     try:
         message = message_from_bytes(head, policy=policy.compat32)
+        if not message.get("from", "").strip():
+            message["From"] = "<>"  # one of its detectors insists on a sender
         temporary, permanent = all_failures(message)
     # What its detectors were seen to raise on broken mail: bad charsets, missing
     # parts (None), odd headers. A library's list of failures is not ours to fix.

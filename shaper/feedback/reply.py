@@ -21,7 +21,7 @@ __all__ = ["Said", "find_address", "outcome_of_text", "parse_said", "prefer_stat
 MAX_TEXT = 4000
 
 _CODE = re.compile(
-    r"(?:^|[\s:'\"(\[<>=;,-])(2(?:1[14]|2[01]|35|5[0-3])|[45][0-5]\d)(?=$|\s|-[^\s.,]|- |:[ ]|[,;'\"](?:$|\s))"
+    r"(?:^|[\s:'\"(\[<>=;,#-])(2(?:1[14]|2[01]|35|5[0-3])|[45][0-5]\d)(?=$|\s|-[^\s.,]|- |:[ ]|[,;'\"](?:$|\s))"
     r"(?![ ](?:bytes|days?|hours?|seconds?|minutes?|more|[kKmM]?B\b|times|attempts))"
 )
 _STATUS = re.compile(r"(?<![\w.])([245]\.\d{1,3}\.\d{1,3})(?!\d|\.\d|\w)")
@@ -79,6 +79,9 @@ _PHASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"while sending end of data", "end"),
         (r"while sending (?:data|message)", "data"),
         (r"error from remote (?:mail )?server after transfer of mail text", "end"),
+        # m-FILTER: "-------SMTP command" and the command below
+        (r"smtp command\s{1,9}rcpt", "rcpt"),
+        (r"smtp command\s{1,9}(?:data|\.)", "data"),
         # Ours and sendmail's own transcripts
         (r"^\s*(?:>>>\s*)?rcpt to:", "rcpt"),
         (r"\brcpt to:\s?<[^<>\s]{1,255}>:?\s", "rcpt"),

@@ -25,10 +25,8 @@ _MAX_DEPTH = 40  # of brackets; the real ones have six
 def _object(text: str) -> dict[str, Any]:
     """Return the JSON object that a text begins with, or {}."""
     start = text.find("{", 0, 4000)
-    if (
-        start < 0
-        or ("otificationType" not in text[:_MAX_TEXT]
-        and "eventType" not in text)
+    if start < 0 or (
+        "otificationType" not in text[:_MAX_TEXT] and "eventType" not in text
     ):
         return {}
     depth = deepest = 0

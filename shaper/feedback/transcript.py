@@ -75,7 +75,9 @@ def _sendmail_session(text: str) -> list[Step]:
                     steps.append(Step(asked, phase, reply))
         elif match := _VERDICT.match(line):
             if len(steps) < _MAX_STEPS:
-                reply = f"{heard} {line}".strip()
+                # "554 <x>... 550 Host unknown": the inner digits are the cause's.
+                inner = match[2] if _REFUSED.match(match[2]) else line
+                reply = f"{heard} {inner}".strip()
                 steps.append(Step(match[1], phase if heard else "", reply))
             heard = ""
         elif "while talking to" in line.lower():

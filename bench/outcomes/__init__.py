@@ -1,0 +1,1 @@
+"""How well outcomes are understood, measured on reference data."""
