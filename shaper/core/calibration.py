@@ -22,6 +22,7 @@ import numpy as np
 from shaper.core.evidence import BUDGET
 from shaper.core.model import AGES, BUCKETS
 from shaper.core.rhythm import BINS, FLAT
+from shaper.core.surprise import mean_powers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,7 +46,7 @@ _POPULATION = 100.0  # settled senders' worth of the shipped priors
 _RHYTHM = 200.0  # hours' worth of a flat week
 _BOUNCES = 2000.0  # outcomes' worth of the shipped bounce ratio
 _SETTLED = len(AGES)
-_WIDTH = 2 + 4 + 4 + BINS + 2 + len(BUCKETS)
+_WIDTH = 1 + 4 + 4 + BINS + 2 + len(BUCKETS)
 
 
 def calibrate(profiles: Iterable[Profile], shipped: Model) -> Model:
@@ -57,20 +58,20 @@ def calibrate(profiles: Iterable[Profile], shipped: Model) -> Model:
     table = np.fromiter((_row(p) for p in profiles), dtype=(np.float64, _WIDTH))
     if not len(table):
         return shipped
-    days, weight = table[:, 0], table[:, 1]
-    highs, tiers = table[:, 2:6], table[:, 6:10]
-    hours = table[:, 10 : 10 + BINS].sum(axis=0)
-    good, bad = table[:, 10 + BINS], table[:, 11 + BINS]
-    powers = table[:, 12 + BINS :]
+    days = table[:, 0]
+    highs, tiers = table[:, 1:5], table[:, 5:9]
+    end = 9 + BINS
+    hours = table[:, 9:end].sum(axis=0)
+    good, bad, powers = table[:, end], table[:, end + 1], table[:, end + 2 :]
     settled = days >= AGES[-1]
-    per_class = np.diff([np.minimum(days, end).sum() for end in (0, *AGES, np.inf)])
+    per_class = np.diff([np.minimum(days, top).sum() for top in (0, *AGES, np.inf)])
     outcomes = float(good.sum() + bad.sum())
     return replace(
         shipped,
         tiers=(*shipped.tiers[:-1], _tiers(tiers[settled], shipped)),
         peaks=(
             *shipped.peaks[:-1],
-            _peaks(powers[settled], weight[settled], shipped),
+            _peaks(powers[settled], shipped),
         ),
         scales=tuple(
             _scale(highs[:, age], float(n)) for age, n in enumerate(per_class)
@@ -86,13 +87,12 @@ def calibrate(profiles: Iterable[Profile], shipped: Model) -> Model:
 def _row(p: Profile) -> tuple[float, ...]:
     return (
         p.days,
-        p.weight,
         *p.highs,
         *p.tiers,
         *p.hours,
         p.good,
         p.bad,
-        *p.powers,
+        *mean_powers(p),
     )
 
 
@@ -121,13 +121,12 @@ def _tiers(tiers: Floats, shipped: Model) -> tuple[float, ...]:
     return tuple(float(x) for x in mixed / mixed.sum())
 
 
-def _peaks(powers: Floats, weight: Floats, shipped: Model) -> tuple[float, ...]:
+def _peaks(powers: Floats, shipped: Model) -> tuple[float, ...]:
     prior = np.array(shipped.peaks[_SETTLED])
     if not len(powers):
         return tuple(float(x) for x in prior)
-    own = powers / np.maximum(weight, 1.0)[:, None]
     # A few enormous senders are not the population.
-    own = np.minimum(own, np.quantile(own, 0.95, axis=0))
+    own = np.minimum(powers, np.quantile(powers, 0.95, axis=0))
     mixed = (own.sum(axis=0) + _POPULATION * prior) / (len(own) + _POPULATION)
     return tuple(float(x) for x in mixed)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from shaper.core.contacts import NEVER
 from shaper.core.model import BUCKETS
 from shaper.core.rhythm import hour_bit
-from shaper.core.surprise import PEAK_PRIOR, POWERS, close_day, elapse, limits
+from shaper.core.surprise import close_day, elapse, lift, limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,12 +54,8 @@ def acquit(profile: Profile, model: Model, now: float) -> None:
     peaks = [max(p, h) for p, h in zip(profile.peaks, profile.held, strict=True)]
     bounds = limits(profile, model)
     close_day(profile, model, profile.day)
-    # Such a day may come again tomorrow: the limit is lifted to it at once and
-    # fades with the day's weight like any other.
-    for i, (peak, bound) in enumerate(zip(peaks, bounds, strict=True)):
-        if peak > bound:
-            lesson = peak ** POWERS[i] * (PEAK_PRIOR + profile.weight)
-            profile.powers[i] = max(profile.powers[i], lesson)
+    # Such a day may come again tomorrow.
+    lift(profile, peaks, bounds)
     _clear(profile)
 
 

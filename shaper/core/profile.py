@@ -25,21 +25,22 @@ _KIND_BYTES = 12
 # version, kind, flagged; day, active days, hours, mark, epoch and number of contacts
 _HEAD = struct.Struct(f"<B{_KIND_BYTES}s?qIIIqI")
 # Times and levels in full; what is learned once a day in single precision.
-_BODY = struct.Struct(f"<{6 + _N}d{12 + 3 * _N}f{BINS}s")
+_BODY = struct.Struct(f"<{6 + _N}d{13 + 3 * _N}f{BINS}s")
 _HUGE = 1e30
 
 
 class Profile:
     """The detector's memory of one sender. Times are Unix seconds.
 
-    ``levels`` are the buckets as of ``seen``; ``peaks`` their highest of
-    ``day``; ``powers`` the faded sum of powers of earlier days' peaks and
-    ``weight`` the sum of their weights; ``highs`` by age class the highest share of
-    its limit that a clean day reached, which calibration reads; ``hours`` counts
-    days by hour and weekday, ``today_hours`` are bits of this day's hours; ``tiers``
-    counts messages by least familiar recipient, ``today`` those of ``day``.
-    ``flagged`` says that the slow limit was passed and nobody has judged it;
-    ``held`` are the highest levels since, which teach only if it was innocent.
+    ``levels`` are the buckets as of ``seen``; ``peaks`` their highest of ``day``;
+    ``powers`` the faded sum of powers of earlier days' peaks, ``weight`` and (for
+    the slower buckets) ``long_weight`` the sums of those days' weights; ``highs``
+    by age class the highest share of its limit that a clean day reached, which
+    calibration reads. ``tiers`` counts messages by least familiar recipient,
+    ``today`` those of ``day``; ``hours`` counts days by hour and weekday,
+    ``today_hours`` has this day's hours as bits. ``flagged`` says that the slow
+    limit was passed and nobody has judged it; ``held`` are the highest levels
+    since, which teach only if it was innocent.
     """
 
     __slots__ = (
@@ -56,6 +57,7 @@ class Profile:
         "hours",
         "kind",
         "levels",
+        "long_weight",
         "peaks",
         "powers",
         "seen",
@@ -73,6 +75,7 @@ class Profile:
         self.days = 0
         self.flagged = False
         self.weight = 0.0
+        self.long_weight = 0.0
         self.good = 0.0
         self.bad = 0.0
         self.cusum = 0.0
@@ -128,6 +131,7 @@ class Profile:
             *self.tiers,
             *self.today,
             *self.highs,
+            self.long_weight,
             *self.peaks,
             *self.powers,
             *self.held,
@@ -171,7 +175,8 @@ class Profile:
         self.tiers = numbers[i : i + 4]
         self.today = numbers[i + 4 : i + 8]
         self.highs = numbers[i + 8 : i + 12]
-        i += 12
+        self.long_weight = numbers[i + 12]
+        i += 13
         self.peaks = numbers[i : i + _N]
         self.powers = numbers[i + _N : i + 2 * _N]
         self.held = numbers[i + 2 * _N :]

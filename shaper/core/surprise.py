@@ -15,17 +15,19 @@ from shaper.core.model import BUCKETS, age_class
 from shaper.core.rhythm import note_day, oddness
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from shaper.core.model import Model
     from shaper.core.profile import Profile
 
 __all__ = [
-    "PEAK_PRIOR",
-    "POWERS",
     "add_bounces",
     "add_message",
     "close_day",
     "elapse",
+    "lift",
     "limits",
+    "mean_powers",
 ]
 
 _N = len(BUCKETS)
@@ -37,13 +39,19 @@ _MORE = 0.6  # how the number of recipients of one message counts: its logarithm
 _ODD = 1.3  # weight of an odd hour
 _RAREST = 0.01  # no single tier is believed rarer than this
 _TIER_PRIOR = 40.0  # messages' worth of the population in a sender's own counts
-PEAK_PRIOR = 6.0  # days' worth of it in a sender's peaks
+# Days' worth of the population in a sender's peaks, and how a day fades. The
+# buckets of new recipients remember four times longer, or a slow ramp would lift
+# its own limit as it goes.
+_QUICK_PRIOR, _QUICK_FADE = 6.0, 59.0 / 60.0
+_LONG_PRIOR, _LONG_FADE = 30.0, 239.0 / 240.0
+_LONG = 8  # the first bucket with long memory
+_PRIORS = (_QUICK_PRIOR,) * _LONG + (_LONG_PRIOR,) * (_N - _LONG)
+_FADES = (_QUICK_FADE,) * _LONG + (_LONG_FADE,) * (_N - _LONG)
 # Powers of the mean over daily peaks: the third lies between usual and highest;
 # new recipients get a lower one, or a ramp would lift its own limit.
-POWERS = (3.0,) * 8 + (1.5, 1.5)
-_ROOTS = tuple(1.0 / p for p in POWERS)
+_POWERS = (3.0,) * 8 + (1.5, 1.5)
+_ROOTS = tuple(1.0 / p for p in _POWERS)
 _LEAST_STRANGER = 1.5  # nats of a never-seen recipient, in the recipient bucket
-_FADE = 59.0 / 60.0  # per active day
 _DAILY_LESSON = 10.0  # messages' worth of tier counts that one day can teach
 _TIER_MEMORY = 400.0  # messages' worth of tier counts kept
 _BACKWARD = 86400.0  # a clock this far behind was wrong before, not now
@@ -77,19 +85,40 @@ def elapse(profile: Profile, model: Model, now: float) -> None:
 def limits(profile: Profile, model: Model) -> list[float]:
     """Return the slow limit of each bucket for this sender."""
     age = age_class(profile.days)
-    weight = PEAK_PRIOR + profile.weight
+    quick = _QUICK_PRIOR + profile.weight
+    weights = (quick,) * _LONG + (_LONG_PRIOR + profile.long_weight,) * (_N - _LONG)
     scale = model.scales[age]
     return [
-        scale * f * (c + ((PEAK_PRIOR * p + q) / weight) ** root)
-        for f, c, p, q, root in zip(
+        scale * f * (c + ((n * p + q) / w) ** root)
+        for f, c, n, p, q, w, root in zip(
             model.factors[age],
             model.offsets,
+            _PRIORS,
             model.peaks[age],
             profile.powers,
+            weights,
             _ROOTS,
             strict=True,
         )
     ]
+
+
+def mean_powers(profile: Profile) -> list[float]:
+    """Return the mean power of this sender's own daily peaks, by bucket."""
+    weights = (profile.weight,) * _LONG + (profile.long_weight,) * (_N - _LONG)
+    return [q / max(w, 1.0) for q, w in zip(profile.powers, weights, strict=True)]
+
+
+def lift(profile: Profile, peaks: Sequence[float], bounds: Sequence[float]) -> None:
+    """Raise limits to peaks that passed them, as if every remembered day had them.
+
+    The lift fades like any other day.
+    """
+    for i, (peak, bound) in enumerate(zip(peaks, bounds, strict=True)):
+        if peak > bound:
+            weight = profile.long_weight if i >= _LONG else profile.weight
+            lesson = peak ** _POWERS[i] * (_PRIORS[i] + weight)
+            profile.powers[i] = max(profile.powers[i], lesson)
 
 
 def add_message(
@@ -150,10 +179,13 @@ def close_day(profile: Profile, model: Model, day: int) -> None:
     )
     profile.highs[age] = max(profile.highs[age], ratio * model.scales[age])
     profile.powers = [
-        q * _FADE + min(p, b) ** power
-        for q, p, b, power in zip(profile.powers, peaks, bounds, POWERS, strict=True)
+        q * fade + min(p, b) ** power
+        for q, fade, p, b, power in zip(
+            profile.powers, _FADES, peaks, bounds, _POWERS, strict=True
+        )
     ]
-    profile.weight = profile.weight * _FADE + 1.0
+    profile.weight = profile.weight * _QUICK_FADE + 1.0
+    profile.long_weight = profile.long_weight * _LONG_FADE + 1.0
     profile.days = min(profile.days + 1, 0xFFFFFFFF)
     count = sum(profile.today)
     if count > 0:

@@ -59,6 +59,10 @@ class Custody:
         self.blocked_at = 0.0
 
     @property
+    def _slowed(self) -> bool:
+        return self.record.state is State.SLOWED
+
+    @property
     def over(self) -> bool:
         """Whether the sender is normal again."""
         return self.record.state is State.NORMAL
@@ -80,13 +84,13 @@ class Custody:
 
     def advance(self, until: float, *, operator: bool) -> None:
         """Let time pass: reviews, releases, and at last the operator's verdict."""
-        while self.record.state is State.SLOWED and self._now < until:
+        while self._slowed and self._now < until:
             self._now = min(until, self._now + _REVIEW)
             review(self.record, self._model, RULES, self._now)
             self._note_block(self._now)
             if self.over:
                 self._let_out(self._now)
-            elif self.record.state is State.SLOWED and self._due <= self._now:
+            elif self._slowed and self._due <= self._now:
                 self._trickle()
         if (
             operator
