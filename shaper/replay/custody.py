@@ -48,7 +48,7 @@ class Custody:
     def __init__(self, profile: Profile, model: Model, first: Held) -> None:
         """Begin with the message that raised the alarm, already weighed."""
         self._model = model
-        self._now = first.time
+        self.began = self._now = first.time
         self._count = 0
         self._due = first.time + FIRST_PAUSE
         self.record = Record("drill", profile, since=first.time)
@@ -86,17 +86,8 @@ class Custody:
         """Let time pass: reviews, releases, and at last the operator's verdict."""
         while self._slowed and self._now < until:
             self._now = min(until, self._now + _REVIEW)
-            review(self.record, self._model, RULES, self._now)
-            self._note_block(self._now)
-            if self.over:
-                self._let_out(self._now)
-            elif self._slowed and self._due <= self._now:
-                self._trickle()
-        if (
-            operator
-            and self.record.state is State.BLOCKED
-            and until >= self.blocked_at + OPERATOR
-        ):
+            self._review()
+        if operator and self._blocked and until >= self.blocked_at + OPERATOR:
             self._now = self.blocked_at + OPERATOR
             acquit(self.record.profile, self._model, self._now)
             evidence = standing(self.record.profile, self._model, self._now)
@@ -104,6 +95,14 @@ class Custody:
             for mail in self.waiting:
                 learn(self.record.profile, self._model, mail.recipients, self._now)
             self._let_out(self._now)
+
+    def _review(self) -> None:
+        review(self.record, self._model, RULES, self._now)
+        self._note_block(self._now)
+        if self.over:
+            self._let_out(self._now)
+        elif self._slowed and self._due <= self._now:
+            self._trickle()
 
     def _trickle(self) -> None:
         profile = self.record.profile
@@ -124,6 +123,10 @@ class Custody:
         self.released.extend(Released(mail, now) for mail in self.waiting)
         self.waiting = []
 
+    @property
+    def _blocked(self) -> bool:
+        return self.record.state is State.BLOCKED
+
     def _note_block(self, now: float) -> None:
-        if self.record.state is State.BLOCKED and not self.blocked_at:
+        if self._blocked and not self.blocked_at:
             self.blocked_at = now

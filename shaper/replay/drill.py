@@ -62,6 +62,7 @@ class Innocents:
     delayed: int = 0
     delays: list[float] = field(default_factory=list)  # seconds, per recipient
     blocked: int = 0
+    recoveries: list[float] = field(default_factory=list)  # seconds, per alarm
 
 
 @dataclass(slots=True)
@@ -241,6 +242,8 @@ class _Replay:
 
     def _settle(self, custody: Custody) -> None:
         innocents = self._result.innocents[OURS]
+        if custody.began >= self._start and custody.over:
+            innocents.recoveries.append(custody.record.since - custody.began)
         innocents.blocked += custody.blocked_at > 0 and custody.blocked_at >= (
             self._start
         )

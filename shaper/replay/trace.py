@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import gzip
 import math
+import re
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["Mail", "Trace", "collect", "read_trace"]
+__all__ = ["Mail", "Trace", "collect", "looks_like_trace", "read_trace"]
 
 _FIELDS = 3
+_PEEK = 200  # lines
+_NUMBER = re.compile(r"\d+(\.\d+)?")
 _LONGEST_LINE = 4096  # characters; two addresses of RFC 5321 4.5.3.1 and a time
 
 
@@ -47,6 +51,22 @@ def read_trace(path: Path) -> Trace:
         return _parse(path.name, lines)
 
 
+def looks_like_trace(path: Path) -> bool:
+    """Whether the first lines that say anything are a trace's. Raises OSError."""
+    opener = gzip.open if _gzipped(path) else open
+    good = bad = 0
+    with opener(path, "rt", encoding="utf-8", errors="replace") as lines:
+        for line in islice(lines, _PEEK):
+            fields = line.split()
+            if not fields or line.startswith("#"):
+                continue
+            if len(fields) == _FIELDS and _NUMBER.fullmatch(fields[2]):
+                good += 1
+            else:
+                bad += 1
+    return good > bad
+
+
 def collect(name: str, mails: Iterable[Mail]) -> Trace:
     """Return messages from elsewhere, such as a log, as a trace."""
     ordered = sorted(m for m in mails if math.isfinite(m.time))
@@ -70,11 +90,10 @@ def _parse(name: str, lines: Iterable[str]) -> Trace:
             corrupt += 1
             continue
         sender, recipient, when = fields
-        try:
-            time = float(when)
-        except ValueError:
+        if not _NUMBER.fullmatch(when):
             corrupt += 1
             continue
+        time = float(when)
         if not 0 <= time < 1e11:  # noqa: PLR2004 - milliseconds end here
             corrupt += 1
             continue
