@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.outcomes.postfix import measure_postfix
+from bench.outcomes.score import Score
 from shaper.core.outcome import Meaning, Outcome
 from shaper.feedback.mail import read_mail
 from shaper.feedback.reply import outcome_of_text
@@ -47,28 +49,6 @@ CONTESTED = {
 
 
 @dataclass
-class Score:
-    """Right answers of so many, and the names of the wrong ones."""
-
-    right: int = 0
-    total: int = 0
-    wrong: list[str] = field(default_factory=list)
-
-    def count(self, *, right: bool, name: str, weight: int = 1) -> None:
-        """Add one case."""
-        self.total += weight
-        if right:
-            self.right += weight
-        elif name not in self.wrong:
-            self.wrong.append(name)
-
-    @property
-    def ratio(self) -> float:
-        """Share of right answers; 1.0 for no case."""
-        return self.right / self.total if self.total else 1.0
-
-
-@dataclass
 class Figures:
     """All scores of one run."""
 
@@ -83,8 +63,9 @@ class Figures:
     living_called_dead: list[str] = field(default_factory=list)
 
 
-def _load(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+def _load(path: Path) -> list[dict[str, Any]]:
+    cases: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return cases
 
 
 def _hard(outcome: Outcome) -> bool:
@@ -151,8 +132,6 @@ def measure_replies(path: Path, figures: Figures) -> None:
 
 def run(data: Path = DATA) -> Figures:
     """Measure everything. Raises OSError when the data is not there."""
-    from bench.outcomes.postfix import measure_postfix
-
     figures = Figures()
     measure_flufl(data / "bounces" / "flufl", figures)
     measure_sisimai(data / "bounces" / "sisimai", figures)

@@ -29,7 +29,7 @@ from shaper.feedback.postfix_line import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bench.outcomes.measure import Score
+    from bench.outcomes.score import Score
 
 _ENTRY = re.compile(r"^\s{2,}([\w-]+): (.*)$")
 
@@ -113,7 +113,8 @@ def _pairs(event: Payload, want: dict[str, str], data: str) -> dict[str, Any]:
 
 # Lines of these kinds must give an event, or an outcome is lost.
 _MUST = re.compile(
-    r"^\w+: (?:to=|client=|message-id=|uid=\d+ from|removed$|from=<[^>]*>, (?:size|status)|"
+    r"^\w+: (?:to=|client=|message-id=|uid=\d+ from|removed$|"
+    r"from=<[^>]*>, (?:size|status)|"
     r"host \S+ (?:said|refused)|sender \S+.* notification: )|"
     r"^(?:NOQUEUE|\w{6,}): (?:milter-|proxy-)?reject: "
 )

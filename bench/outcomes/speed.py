@@ -11,6 +11,10 @@ from shaper.feedback.postfix_log import PostfixLog
 from shaper.feedback.table import shipped_table
 
 MESSAGES = 20_000
+_TLS = "Untrusted TLS connection established to"
+_RELAY = "mx.example.org[192.0.2.1]:25"
+_DELAYS = "delays=0.2/0.02/0.04/3.3"
+_QUEUED = "nrcpt=1 (queue active)"
 _SENT = "dsn=2.0.0, status=sent (250 2.0.0 Ok: queued as 153053D)"
 _BOUNCED = (
     "dsn=5.1.1, status=bounced (host mx.example.org[192.0.2.1] said: 550 5.1.1 "
@@ -28,20 +32,27 @@ def sample(messages: int = MESSAGES) -> list[str]:
             f"Nov 25 {i // 3600 % 24:02d}:{i // 60 % 60:02d}:{i % 60:02d} mail postfix/"
         )
         host = f"host{i}.example.com[192.0.2.{i % 250}]"
+        user = f"user{i % 100}@example.com"
+        login = f"sasl_username={user}"
         fate = _SENT if i % 20 else _BOUNCED.format(i)
         lines += [
-            f"{head}submission/smtpd[1234]: connect from {host}",
-            f"{head}submission/smtpd[1234]: {queue_id}: client={host}, "
-            f"sasl_method=PLAIN, sasl_username=user{i % 100}@example.com",
+            f"{head}submission/smtpd[1234]: {text}"
+            for text in (
+                f"connect from {host}",
+                f"{queue_id}: client={host}, sasl_method=PLAIN, {login}",
+                f"disconnect from {host} ehlo=2 starttls=1 auth=1 mail=1 rcpt=1 data=1",
+            )
+        ]
+        delivery = (
+            f"to=<r{i}@example.org>, relay={_RELAY}, delay=3.6, {_DELAYS}, {fate}"
+        )
+        lines[-1:-1] = [
             f"{head}cleanup[1235]: {queue_id}: message-id=<{i}.abc@example.com>",
-            f"{head}qmgr[1236]: {queue_id}: from=<user{i % 100}@example.com>, "
-            "size=5360, nrcpt=1 (queue active)",
-            f"{head}submission/smtpd[1234]: disconnect from {host} ehlo=2 starttls=1 "
-            "auth=1 mail=1 rcpt=1 data=1 quit=1 commands=8",
-            f"{head}smtp[1237]: Untrusted TLS connection established to "
-            "mx.example.org[192.0.2.1]:25: TLSv1.3 with cipher TLS_AES_256_GCM_SHA384",
-            f"{head}smtp[1237]: {queue_id}: to=<r{i}@example.org>, "
-            f"relay=mx.example.org[192.0.2.1]:25, delay=3.6, delays=0.2/0.02/0.04/3.3, {fate}",
+            f"{head}qmgr[1236]: {queue_id}: from=<{user}>, size=5360, {_QUEUED}",
+        ]
+        lines += [
+            f"{head}smtp[1237]: {_TLS} {_RELAY}: TLSv1.3",
+            f"{head}smtp[1237]: {queue_id}: {delivery}",
             f"{head}qmgr[1236]: {queue_id}: removed",
         ]
     return lines

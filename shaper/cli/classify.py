@@ -62,7 +62,7 @@ def classify(
         try:
             data = _read(name)
         except OSError as error:
-            print(f"{_plain(name)}: {error.strerror or error}", file=sys.stderr)
+            typer.echo(f"{_plain(name)}: {error.strerror or error}", err=True)
             missing = True
             continue
         understood |= _tell(name, data, rules, as_json=as_json)
@@ -77,7 +77,7 @@ def _load(path: Path | None) -> Table:
     try:
         return load_table(path)
     except (OSError, TableError) as error:
-        print(f"table of meanings: {_plain(str(error))}", file=sys.stderr)
+        typer.echo(f"table of meanings: {_plain(str(error))}", err=True)
         raise typer.Exit(BAD_CONFIG) from None
 
 
@@ -111,7 +111,7 @@ def _tell(name: str, data: bytes, rules: Table, *, as_json: bool) -> bool:
         sys.stdout = open("/dev/null", "w", encoding="utf-8")  # noqa: PTH123, SIM115
         return True
     if not understood:
-        print(f"{_plain(name)}: nothing understood", file=sys.stderr)
+        typer.echo(f"{_plain(name)}: nothing understood", err=True)
     return understood
 
 
@@ -121,7 +121,7 @@ def _print_json(name: str, told: Told) -> None:
     row: dict[str, Any] = told.outcome.to_json()
     row["file"] = name
     row["line"] = told.line
-    print(json.dumps(row, ensure_ascii=True))
+    typer.echo(json.dumps(row, ensure_ascii=True))
 
 
 def _printer() -> Any:  # noqa: ANN401 - a function that is printed with

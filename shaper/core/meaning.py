@@ -41,7 +41,8 @@ _CONTINUED = re.compile(
     r"\s[245]\d\d(?:-(?:[245]\.\d{1,3}\.\d{1,3}\s)?| [245]\.\d{1,3}\.\d{1,3}\s)"
 )
 # What an address, the path of a URL or a file name says is nobody's judgement.
-_ADDRESS = re.compile(r"[^\s<>@:;,\"'()\[\]]{1,80}@[^\s<>@:;,\"'()\[\]]{1,80}")
+_ATEXT = r"[^\s<>@:;,\"'()\[\]]"
+_ADDRESS = re.compile(rf"{_ATEXT}{{1,80}}@{_ATEXT}{{0,79}}[^\s<>@:;,\"'()\[\].]")
 _URL = re.compile(r"(https?://[^\s/<>()\"']{1,80})[^\s<>()\"']{0,400}")
 _SPACE = re.compile(r"\s+")
 _KEYS = frozenset(

@@ -77,6 +77,11 @@ def _unindented(part: Part) -> list[bytes]:
     return [line.encode("utf-8", "replace") for line in lines[first:]]
 
 
+def _type(report: Headers) -> str:
+    """Return the type without its comment (RFC 5965 3.1)."""
+    return report.get("feedback-type", "abuse").partition("(")[0].strip().lower()
+
+
 def _one(report: Headers, returned: Headers, text: str) -> Complaint:
     recipients = _addresses([v for f in _RECIPIENT_FIELDS for v in report.all(f)])
     if not recipients:
@@ -106,10 +111,8 @@ def read_complaints(parts: list[Part]) -> list[Complaint]:
     """Return the complaints that a mail carries; empty when it is none."""
     if not parts:
         return []
-    text = next(
-        (" ".join(p.text[:2000].split()) for p in parts if p.content_type == "text/plain" and p.lines),
-        "",
-    )  # fmt: skip
+    plain = (p for p in parts if p.content_type == "text/plain" and p.lines)
+    text = " ".join(p.text[:2000].split()) if (p := next(plain, None)) else ""
     found = [
         _one(_fields(part), _returned(parts, number + 1), text)
         for number, part in enumerate(parts)

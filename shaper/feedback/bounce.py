@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from shaper.core.meaning import LOCAL, Signals, Table, Verdict, judge
 from shaper.core.outcome import Kind, Meaning, Outcome
 from shaper.feedback.dsn import Group, Report, read_report
-from shaper.feedback.prose import Finding, Prose, find_failures, mentioned
+from shaper.feedback.forms import Finding
+from shaper.feedback.prose import Prose, find_failures, mentioned
 from shaper.feedback.reply import Said, parse_said, prefer_status
 from shaper.feedback.returned import addresses_in
 
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["from_prose", "from_report"]
 
 _REPORT_TYPES = frozenset({"message/delivery-status", "message/global-delivery-status"})
-_REPORT_FIELD = re.compile(r"^(?:final|original)-recipient\s?:", re.IGNORECASE | re.M)  # noqa: FURB167
+_REPORT_FIELD = re.compile(
+    r"^(?:final|original)-recipient\s?:", re.IGNORECASE | re.MULTILINE
+)
 _BOUNCER = re.compile(
     r"mailer-?daemon|post_?master|mail delivery|delivery (?:system|subsystem|service)|"
     r"(?:mail|message|smtp)[-_ ]?(?:daemon|router|administrator|system)|mdaemon|"
@@ -55,7 +58,8 @@ _DELAYED = re.compile(
     r"(?:has been|was|been|is) (?:delayed|deferred)|no action is required on your part|"
     r"not (?:yet )?been (?:able to be )?delivered (?:yet|within|for)|"
     r"still (?:being retried|trying|be retried)|could not be delivered for \d|"
-    r"will (?:continue|keep) (?:to )?(?:try|attempt)|delivery (?:attempts )?will continue",
+    r"will (?:continue|keep) (?:to )?(?:try|attempt)|"
+    r"delivery (?:attempts )?will continue",
     re.IGNORECASE,
 )
 _GAVE_UP = re.compile(
@@ -242,9 +246,8 @@ def from_prose(
 def _named(top: Headers, prose: Prose) -> list[str]:
     """Return Exim's X-Failed-Recipients, in the form that its text uses."""
     named = addresses_in(top.all("x-failed-recipients"))
-    if len(named) == 1:
-        if len(prose.failures) == 1:
-            return [prose.failures[0].recipient]
+    if len(named) == len(prose.failures) == 1:
+        return [prose.failures[0].recipient]
     return named
 
 

@@ -46,8 +46,8 @@ _MAIL_FIELDS = frozenset(
 _CONTINUES = re.compile(r"([245]\d\d)-")
 # A date, a host, and a program with its process id: some syslog's line.
 _SYSLOG = re.compile(
-    r"(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[\d:.+Z-]{8,30}) \S{1,255} "
-    r"[\w./-]{1,60}(?:\[\d+\])?: "
+    r"(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[\d:.+Z-]{8,30}) "
+    r"\S{1,255} [\w./-]{1,60}(?:\[\d+\])?: "
 )
 
 
@@ -141,7 +141,7 @@ def _log_line(
     _, daemon, payload = split_prefix(line)
     event = parse_payload(payload)
     if event is not None and (not daemon or daemon in DAEMONS):
-        outcome = postfix.feed(line) or _context(event, postfix, line)
+        outcome = postfix.feed(line) or _context(event, line)
         return Told(outcome, number, understood=True)
     if daemon:
         return Told(_nothing(Kind.LOG, line), number, understood=False)
@@ -154,7 +154,7 @@ def _nothing(kind: Kind, line: str) -> Outcome:
     )
 
 
-def _context(event: Payload, postfix: PostfixLog, line: str) -> Outcome:
+def _context(event: Payload, line: str) -> Outcome:
     """Return what a line says about a message that is not an outcome."""
     outcome = replace(_nothing(Kind.LOG, line), queue_id=event.queue_id)
     if isinstance(event, Header):

@@ -17,6 +17,7 @@ __all__ = ["Group", "Report", "choose_recipient", "read_report"]
 
 MAX_GROUPS = 1000
 _MAX_LINES = 40_000
+_MAX_VALUE = 8000
 
 _FIELD = re.compile(r"([A-Za-z][A-Za-z0-9-]{1,60})\s{0,3}:[ \t]?(.*)\Z")
 _ADDRESS = re.compile(ADDRESS)
@@ -98,43 +99,50 @@ def choose_recipient(final: str, original: str) -> str:
     return final
 
 
-def _blocks(text: str) -> list[dict[str, str]]:
-    """Return the groups of fields in a text, each ended by an empty line."""
-    blocks: list[dict[str, str]] = []
-    current: dict[str, str] = {}
-    last = ""
-    for line in text.split("\n", _MAX_LINES)[:_MAX_LINES]:
-        line = line.rstrip()[:2000]  # noqa: PLW2901
+class _Blocks:
+    """Collects the groups of fields in a text, each ended by an empty line."""
+
+    def __init__(self) -> None:
+        self.done: list[dict[str, str]] = []
+        self._fields: dict[str, str] = {}
+        self._last = ""
+
+    def feed(self, line: str) -> None:
         if not line:
-            if current:
-                blocks.append(current)
-            current, last = {}, ""
-            continue
-        if line[0] in " \t":
-            if last and len(current[last]) < 8000:  # noqa: PLR2004 - a bound, no meaning
-                current[last] += " " + line.strip()
-            continue
-        match = _FIELD.match(line)
-        if not match:
-            # A diagnostic that was wrapped without indentation.
-            if last == "diagnostic-code" and len(current[last]) < 8000:  # noqa: PLR2004
-                current[last] += " " + line.strip()
-            continue
-        name = match[1].lower()
-        if name == "diagnostic-code" and name in current:
-            # Several in one group (RFC 3464 allows one): the first digits win.
-            current[name] += " " + match[2].strip()
-            last = name
-            continue
-        if name == "final-recipient" and name in current:
-            # Groups that run together without an empty line.
-            blocks.append(current)
-            current = {}
-        last = name
-        current.setdefault(name, match[2].strip())
-    if current:
-        blocks.append(current)
-    return blocks
+            self.end()
+        elif line[0] in " \t":
+            self._continue(line)
+        elif match := _FIELD.match(line):
+            self._field(match[1].lower(), match[2].strip())
+        elif self._last == "diagnostic-code":
+            self._continue(line)  # wrapped without the blank
+
+    def _continue(self, line: str) -> None:
+        if self._last and len(self._fields[self._last]) < _MAX_VALUE:
+            self._fields[self._last] += " " + line.strip()
+
+    def _field(self, name: str, value: str) -> None:
+        if name == "final-recipient" and name in self._fields:
+            self.end()  # groups that run together
+        self._last = name
+        if name == "diagnostic-code" and name in self._fields:
+            # RFC 3464 2.3.6 allows one; the first digits win.
+            self._continue(value)
+        else:
+            self._fields.setdefault(name, value)
+
+    def end(self) -> None:
+        if self._fields:
+            self.done.append(self._fields)
+        self._fields, self._last = {}, ""
+
+
+def _blocks(text: str) -> list[dict[str, str]]:
+    blocks = _Blocks()
+    for line in text.split("\n", _MAX_LINES)[:_MAX_LINES]:
+        blocks.feed(line.rstrip()[:2000])
+    blocks.end()
+    return blocks.done
 
 
 # PowerMTA's own classes; only those that it tells of the recipient.

@@ -25,8 +25,8 @@ MAX_LINE = 16_384
 # 23 characters since 4.97, 16 before.
 _LINE = re.compile(
     r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{1,6})?(?: [+-]\d{4})?) (?:\[\d+\] )?"
-    r"([0-9A-Za-z]{6}-[0-9A-Za-z]{6,11}-[0-9A-Za-z]{2,4}) (<=|=>|->|>>|\*>|\*\*|==|Completed)"
-    r" ?(.*)"
+    r"([0-9A-Za-z]{6}-[0-9A-Za-z]{6,11}-[0-9A-Za-z]{2,4}) "
+    r"(<=|=>|->|>>|\*>|\*\*|==|Completed) ?(.*)"
 )
 _REJECTED = re.compile(
     r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{1,6})?(?: [+-]\d{4})?) (?:\[\d+\] )?"
@@ -42,8 +42,10 @@ _ID = re.compile(r" id=(\S+)")
 _TO_HOST = re.compile(r" H=(\S{1,300})")
 _ACCEPTED = re.compile(r' C="([^"\n]{0,1000})"')
 _NEXT_ID = re.compile(r"(?:queued as |OK id=)(\S{1,80})", re.IGNORECASE)
+# What stands between the address and the error: <parent> R= T= H= [ip] defer (n).
 _FIELDS = re.compile(
-    r"(?: (?:<[^>]{0,320}>|[A-Z]{1,4}\*?=(?:\"[^\"]{0,400}\"|<[^>]{0,320}>|\S{1,400}))| \([^)]{0,200}\)| \[[0-9a-fA-F.:]{2,60}\](?::\d+)?| defer \(-?\d+\))+"
+    r"(?: (?:<[^>]{0,320}>|[A-Z]{1,4}\*?=(?:\"[^\"]{0,400}\"|<[^>]{0,320}>|\S{1,400}))|"
+    r" \([^)]{0,200}\)| \[[0-9a-fA-F.:]{2,60}\](?::\d+)?| defer \(-?\d+\))+"
 )
 _PARENT = re.compile(r" <([^>]{1,320})>")
 _ADDRESS = re.compile(ADDRESS)

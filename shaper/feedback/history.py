@@ -143,9 +143,9 @@ class _Joiner:
 
     def feed(self, line: str) -> Sent | None:
         self._reader.lines += 1
-        _, daemon, _ = split_prefix(line)
-        if daemon in DAEMONS:
-            return self._feed_postfix(line)
+        split = split_prefix(line)
+        if split[1] in DAEMONS:
+            return self._feed_postfix(line, split)
         skipped = self._exim.skipped
         outcome = self._exim.feed(line)
         if self._exim.completed is not None:
@@ -157,8 +157,8 @@ class _Joiner:
                 self._reader.other += 1
         return None
 
-    def _feed_postfix(self, line: str) -> Sent | None:
-        event, message = self._postfix.read(line)
+    def _feed_postfix(self, line: str, split: tuple[str, str, str]) -> Sent | None:
+        event, message = self._postfix.read(line, split)
         if event is None:
             known = line.rstrip().endswith((".", ")", "]", "removed"))
             if self._clock.read(line) is None or (not known and ": to=<" in line):
@@ -182,15 +182,15 @@ class _Joiner:
         return self._ids.get(message_id) or _remember(self._ids, message_id, queue_id)
 
     def _finished_postfix(self, message: Message) -> Sent | None:
-        return self._sent(
-            message, message.sender, self._copies.pop(message.queue_id, 0) is None
-        )
+        copy = message.queue_id in self._copies
+        self._copies.pop(message.queue_id, None)  # the id may be used again
+        return self._sent(message, message.sender, copy=copy)
 
     def _finished_exim(self, message: EximMessage) -> Sent | None:
         return self._sent(message, message.sender, copy=False)
 
     def _sent(
-        self, message: Message | EximMessage, sender: str | None, copy: bool
+        self, message: Message | EximMessage, sender: str | None, *, copy: bool
     ) -> Sent | None:
         identity = message.identity
         if sender == "" or not identity or not message.recipients:

@@ -147,49 +147,59 @@ def _content_type(headers: Headers, default: str) -> tuple[str, dict[str, str]]:
     return (token[0].lower() if token else default), parameters
 
 
+class _Splitter:
+    """One pass over the lines, with the boundaries that are open."""
+
+    def __init__(self, lines: list[bytes]) -> None:
+        self._lines = lines
+        self._position = 0
+        self._open: list[bytes] = []  # outermost first
+        self._level: dict[bytes, int] = {}
+        self.parts: list[Part] = []
+
+    def run(self) -> list[Part]:
+        lines = self._lines
+        while self._position < len(lines) and not lines[self._position].strip():
+            self._position += 1  # mbox exports and pasted mails begin with empty lines
+        self._begin(0)
+        while self._position < len(lines):
+            line = lines[self._position]
+            self._position += 1
+            if not (line.startswith(b"--") and self._open and self._delimits(line)):
+                self.parts[-1].lines.append(line)
+            if len(self.parts) > MAX_PARTS:
+                break
+        return self.parts[:MAX_PARTS]
+
+    def _begin(self, depth: int) -> None:
+        start = self._position
+        headers, used = parse_headers(self._lines[start : start + MAX_HEADER_LINES])
+        self._position += used
+        kind, parameters = _content_type(headers, "text/plain")
+        self.parts.append(Part(headers, kind, parameters, depth))
+        if kind.startswith("multipart/") and len(self._open) < MAX_DEPTH:
+            boundary = parameters.get("boundary", "").encode("utf-8", "replace")
+            if boundary and boundary not in self._level:
+                self._level[boundary] = len(self._open)
+                self._open.append(boundary)
+
+    def _delimits(self, line: bytes) -> bool:
+        """Act on a delimiter line (RFC 2046 5.1.1); False if it is none."""
+        mark = line[2:].rstrip(b" \t\r")
+        closing = mark not in self._level and mark.endswith(b"--")
+        level = self._level.get(mark[:-2] if closing else mark)
+        if level is None:
+            return False
+        # An outer boundary ends the inner ones, closed or not.
+        keep = level if closing else level + 1
+        for gone in self._open[keep:]:
+            del self._level[gone]
+        del self._open[keep:]
+        if not closing:
+            self._begin(level + 1)
+        return True
+
+
 def parse_mail(data: bytes) -> list[Part]:
     """Return the parts in order; the first is the mail itself. Total, linear."""
-    lines = data[:MAX_BYTES].replace(b"\r\n", b"\n").split(b"\n")
-    parts: list[Part] = []
-    boundaries: dict[bytes, int] = {}
-    stack: list[bytes] = []
-    position = 0
-    while position < len(lines) and not lines[position].strip():
-        position += 1  # mbox exports and pasted mails begin with empty lines
-
-    def begin(depth: int) -> None:
-        nonlocal position
-        headers, used = parse_headers(lines[position : position + MAX_HEADER_LINES])
-        position += used
-        kind, parameters = _content_type(headers, "text/plain")
-        parts.append(Part(headers, kind, parameters, depth))
-        if kind.startswith("multipart/") and len(stack) < MAX_DEPTH:
-            boundary = parameters.get("boundary", "").encode("utf-8", "replace")
-            if boundary and boundary not in boundaries:
-                boundaries[boundary] = len(stack)
-                stack.append(boundary)
-
-    begin(0)
-    while position < len(lines):
-        line = lines[position]
-        position += 1
-        if line.startswith(b"--") and stack:
-            mark = line[2:].rstrip(b" \t\r")
-            closing = mark not in boundaries and mark.endswith(b"--")
-            if closing:
-                mark = mark[:-2]
-            level = boundaries.get(mark)
-            if level is not None:
-                for gone in stack[level + 1 :]:
-                    del boundaries[gone]
-                del stack[level + 1 :]
-                if closing:
-                    del boundaries[mark]
-                    stack.pop()
-                    continue
-                if len(parts) >= MAX_PARTS:
-                    break
-                begin(level + 1)
-                continue
-        parts[-1].lines.append(line)
-    return parts
+    return _Splitter(data[:MAX_BYTES].replace(b"\r\n", b"\n").split(b"\n")).run()

@@ -148,7 +148,8 @@ _NOTICE = re.compile(
 )
 _REFUSED = re.compile(
     r"((?:proxy-|milter-)?(?:reject|discard)|milter-hold|hold): "
-    r"([A-Z-]{1,20}|header|body)[^\s:]{0,20}(?: from (\S{0,300}\[[^\]]*\])(?::\d+)?)?:? ?(.*)"
+    r"([A-Z-]{1,20}|header|body)[^\s:]{0,20}"
+    r"(?: from (\S{0,300}\[[^\]]*\])(?::\d+)?)?:? ?(.*)"
 )
 _FROM = re.compile(r"; from=<([^>]*)>")
 _TO = re.compile(r"[ ,]to=<([^>]*)>")

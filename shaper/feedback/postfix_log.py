@@ -241,10 +241,15 @@ class PostfixLog:
             time=time,
         )
 
-    def read(self, line: str) -> tuple[Payload | None, Message | None]:
-        """Take one line; return its event and the message it belongs to."""
+    def read(
+        self, line: str, split: tuple[str, str, str] | None = None
+    ) -> tuple[Payload | None, Message | None]:
+        """Take one line; return its event and the message it belongs to.
+
+        ``split`` spares the splitting where the caller has done it.
+        """
         self.lines += 1
-        instance, daemon, payload = split_prefix(line)
+        instance, daemon, payload = split or split_prefix(line)
         if daemon and daemon not in DAEMONS:
             self.skipped += 1
             return None, None

@@ -21,7 +21,9 @@ __all__ = ["Said", "find_address", "outcome_of_text", "parse_said", "prefer_stat
 MAX_TEXT = 4000
 
 _CODE = re.compile(
-    r"(?:^|[\s:'\"(\[<>=;,#-])(2(?:1[14]|2[01]|35|5[0-3])|[45][0-5]\d)(?=$|\s|-[^\s.,]|- |:[ ]|[,;'\"](?:$|\s))"
+    r"(?:^|[\s:'\"(\[<>=;,#-])(2(?:1[14]|2[01]|35|5[0-3])|[45][0-5]\d)"
+    r"(?=$|\s|-[^\s.,]|- |:[ ]|[,;'\"](?:$|\s))"
+    # "421 seconds": a number of something.
     r"(?![ ](?:bytes|days?|hours?|seconds?|minutes?|more|[kKmM]?B\b|times|attempts))"
 )
 _STATUS = re.compile(r"(?<![\w.])([245]\.\d{1,3}\.\d{1,3})(?!\d|\.\d|\w)")
@@ -37,13 +39,13 @@ _VERSION = re.compile(
 _PHASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), phase)
     for pattern, phase in (
-        # Postfix: "(in reply to RCPT TO command)"
+        # Postfix says "(in reply to RCPT TO command)".
         (r"in reply to (?:the )?(?:end of data|\.)", "end"),
         (r"in reply to (?:the )?data", "data"),
         (r"in reply to (?:the )?rcpt", "rcpt"),
         (r"in reply to (?:the )?mail", "mail"),
         (r"in reply to (?:the )?(?:ehlo|helo|lhlo)", "ehlo"),
-        # Exim: "SMTP error from remote mail server after RCPT TO:<x>:"
+        # Exim says "SMTP error from remote mail server after RCPT TO".
         (r"after (?:pipelined )?end of data", "end"),
         (r"after (?:pipelined )?(?:sending )?data", "data"),
         (r"after (?:pipelined )?rcpt (?:to|command)", "rcpt"),
@@ -60,26 +62,26 @@ _PHASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"but my name was rejected", "ehlo"),
         (r"failed on data command", "data"),
         (r"failed after i sent the message", "end"),
-        # DragonFly: "did not like our RCPT TO:"
+        # DragonFly says "did not like our RCPT TO".
         (r"did not like our rcpt", "rcpt"),
         (r"did not like our mail", "mail"),
         (r"did not like our data", "data"),
         (r"did not like our (?:final )?(?:\.|eom)", "end"),
-        # Yahoo: "[RCPT_TO]"
+        # Yahoo appends the command in brackets.
         (r"\[rcpt_to\]", "rcpt"),
         (r"\[mail_from\]", "mail"),
         (r"\[(?:data|body)\]", "end"),
         (r"\[(?:helo|ehlo)\]", "ehlo"),
-        # Gmail: "(state 14)"
+        # Gmail numbers its states.
         (r"\(state 1[34]\)", "rcpt"),
         (r"\(state 1[5678]\)", "end"),
-        # Postfix: "lost connection with x while sending RCPT TO"
+        # Postfix lost the connection "while sending RCPT TO".
         (r"while sending rcpt", "rcpt"),
         (r"while sending mail", "mail"),
         (r"while sending end of data", "end"),
         (r"while sending (?:data|message)", "data"),
         (r"error from remote (?:mail )?server after transfer of mail text", "end"),
-        # m-FILTER: "-------SMTP command" and the command below
+        # m-FILTER prints the command below its own line.
         (r"smtp command\s{1,9}rcpt", "rcpt"),
         (r"smtp command\s{1,9}(?:data|\.)", "data"),
         # Ours and sendmail's own transcripts
