@@ -1,0 +1,119 @@
+"""The commands and what they share: options, exit codes, late imports.
+
+Help and errors are plain text, because rich takes longer to import than the
+daemon to answer. Commands that need much of the engine (``drill``, ``classify``)
+are imported when they are used.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from shaper.cli import change, read, service
+from shaper.cli.failure import USAGE, CliError
+from shaper.cli.output import fail
+
+__all__ = ["app", "run"]
+
+_INTERRUPTED = 130
+_LATE = {
+    "drill": ("shaper.cli.drill", "Steal accounts in a replay of your own log."),
+    "classify": (
+        "shaper.cli.classify",
+        "Say what bounces, complaints, SMTP replies and log lines mean.",
+    ),
+}
+# typer carries click inside since 0.2x, so click's own classes are only to be
+# had through typer's public ones: BadParameter is a UsageError, and that one a
+# ClickException.
+_UsageError: Any = typer.BadParameter.__mro__[1]
+_ClickError: Any = _UsageError.__mro__[1]
+
+
+class _Group(TyperGroup):
+    """Replaces the stand-in of a late command when it is about to run."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401
+        name, found, rest = super().resolve_command(ctx, args)
+        if name in _LATE:
+            late = typer.Typer(add_completion=False, rich_markup_mode=None)
+            late.command(name)(getattr(import_module(_LATE[name][0]), name))
+            found = typer.main.get_command(late)
+        return name, found, rest
+
+
+app = typer.Typer(
+    name="mailshaper",
+    cls=_Group,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _stand_in() -> None:
+    """Take the place of a command in the list of commands."""
+
+
+@app.callback()
+def common(
+    context: typer.Context,
+    *,
+    socket: Annotated[
+        Path | None,
+        typer.Option(
+            "--socket",
+            help="The daemon's admin socket, else $MAILSHAPER_SOCKET, else the "
+            "configuration's.",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="Configuration file, else $MAILSHAPER_CONFIG."),
+    ] = None,
+) -> None:
+    """Look after outbound mail that does not look like its sender."""
+    context.obj = {"socket": socket, "config": config}
+
+
+read.register(app)
+change.register(app)
+service.register(app)
+for _name, (_, _help) in _LATE.items():
+    app.command(_name, help=_help)(_stand_in)
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that lacks a character gets an escape, never a crash.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        code = typer.main.get_command(app).main(
+            arguments, prog_name="mailshaper", standalone_mode=False
+        )
+        sys.stdout.flush()
+    except CliError as error:
+        fail(error)
+        return error.code
+    except _UsageError as error:
+        where = error.ctx.command_path if error.ctx else "mailshaper"
+        fail(CliError(USAGE, error.format_message(), f"see `{where} --help`"))
+        return USAGE
+    except _ClickError as error:
+        fail(CliError(USAGE, error.format_message()))
+        return USAGE
+    except (KeyboardInterrupt, typer.Abort):
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # `| head` has seen enough; nothing may be flushed at exit.
+        sys.stdout = None
+        return 0
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,339 @@
+"""Commands that change something: each with a reason, an id and ``--dry-run``.
+
+Each says what happened in messages and recipients, and what to type next.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from shaper.cli.failure import USAGE, CliError
+from shaper.cli.options import DryRun, Id, Json, OfSender, Reason, Sender, send
+from shaper.cli.output import command, counts, print_json, say
+from shaper.cli.times import age, clock, moment, rate
+from shaper.core.text import bland
+
+__all__ = ["register"]
+
+Filter = Annotated[
+    str,
+    typer.Argument(
+        metavar="[FILTER]",
+        help="Such as 'rcpt-domain=example.org subject~invoice age>2h'; "
+        "see `mailshaper queue list --help`.",
+    ),
+]
+Rate = Annotated[
+    str,
+    typer.Option("--rate", help="Let it out paced: 20/m or 100/h. Default: at once."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(release)
+    app.command()(block)
+    app.command()(exempt)
+    app.command()(plan)
+    app.command()(forget)
+
+
+def register_queue(queue: typer.Typer) -> None:
+    """Add the commands about held mail to the group ``queue``."""
+    queue.command("release")(queue_release)
+    queue.command("drop")(queue_drop)
+    queue.command("bounce")(queue_bounce)
+
+
+def _done(
+    result: Any,  # noqa: ANN401
+    lines: list[str],
+    *,
+    change_id: str,
+    dry_run: bool,
+    as_json: bool,
+    then: tuple[str, ...] = (),
+) -> None:
+    if as_json:
+        print_json({"id": change_id, "dry_run": dry_run, "result": result})
+        return
+    for line in lines:
+        say(line)
+    if dry_run:
+        say("Nothing was changed. The same command without --dry-run does it.")
+        return
+    say(f"Change {bland(change_id)}: given again with --id it has no further effect.")
+    for text in then:
+        say(f"Next: {text}")
+
+
+def _would(verb: str, *, dry_run: bool) -> str:
+    return f"Would be {verb}" if dry_run else verb.capitalize()
+
+
+def release(
+    context: typer.Context,
+    sender: Sender,
+    *,
+    filter: Annotated[  # noqa: A002 - the word of the grammar
+        str,
+        typer.Option(
+            "--filter",
+            help="Only held mail that matches; the sender stays as it is.",
+        ),
+    ] = "",
+    paced: Rate = "",
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    change_id: Id = "",
+    as_json: Json = False,
+) -> None:
+    """Find a sender innocent: back to normal, its held mail goes out.
+
+    With --filter only the matching mail goes out, and the sender is judged on.
+    """
+    if filter:
+        _order(
+            context, "release", filter, sender,
+            paced=paced, reason=reason, dry_run=dry_run, change_id=change_id,
+            as_json=as_json,
+        )  # fmt: skip
+        return
+    result, change_id = send(
+        context, "release", reason=reason, dry_run=dry_run, change_id=change_id,
+        sender=sender, rate=rate(paced),
+    )  # fmt: skip
+    pace = f", {paced}" if paced else ""
+    state = "is" if dry_run else "is now"
+    _done(
+        result,
+        [
+            f"{_would('released', dry_run=dry_run)}: {counts(result)}{pace}.",
+            f"{bland(sender)} {state} {bland(str(result['state']))}.",
+        ],
+        change_id=change_id, dry_run=dry_run, as_json=as_json,
+        then=(command("queue", "list", "--sender", sender),),
+    )  # fmt: skip
+
+
+def block(
+    context: typer.Context,
+    sender: Sender,
+    *,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    change_id: Id = "",
+    as_json: Json = False,
+) -> None:
+    """Hold everything of a sender until a person releases it."""
+    result, change_id = send(
+        context, "block", reason=reason, dry_run=dry_run, change_id=change_id,
+        sender=sender,
+    )  # fmt: skip
+    state = (
+        f"{bland(sender)} is {bland(str(result['state']))} and would be blocked"
+        if dry_run
+        else f"{bland(sender)} is blocked: its mail waits for you"
+    )
+    _done(
+        result,
+        [f"{state}.", f"Waiting: {counts(result)}."],
+        change_id=change_id, dry_run=dry_run, as_json=as_json,
+        then=(
+            command("show", sender),
+            command("queue", "drop", "--sender", sender, reason=True),
+            command("release", sender, reason=True),
+        ),
+    )  # fmt: skip
+
+
+def exempt(
+    context: typer.Context,
+    sender: Sender,
+    *,
+    until: Annotated[
+        str, typer.Option("--until", help="When it ends: 2h, 7d, or a date.")
+    ] = "",
+    end: Annotated[bool, typer.Option("--end", help="End it now.")] = False,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    change_id: Id = "",
+    as_json: Json = False,
+) -> None:
+    """Let a sender's mail pass unjudged for a while."""
+    if bool(until) == end:
+        raise CliError(
+            USAGE, "an exemption needs its end", "add --until 2h, or --end to end it"
+        )
+    at = moment(until, "--until") if until else 0.0
+    result, change_id = send(
+        context, "exempt", reason=reason, dry_run=dry_run, change_id=change_id,
+        sender=sender, until=at,
+    )  # fmt: skip
+    would = "would be" if dry_run else "is"
+    line = (
+        f"{bland(sender)} {would} exempt until {clock(at)} "
+        f"({age(at - time.time())} from now)."
+        if until
+        else f"{bland(sender)} {would} judged again as any other."
+    )
+    then = (command("exempt", sender, "--end", reason=True),) if until else ()
+    _done(
+        result, [line], change_id=change_id, dry_run=dry_run, as_json=as_json,
+        then=(*then, command("show", sender)),
+    )  # fmt: skip
+
+
+def plan(
+    context: typer.Context,
+    sender: Sender,
+    *,
+    start: Annotated[
+        str, typer.Option("--from", help="Start: now, 2h, or a date.")
+    ] = "now",
+    end: Annotated[str, typer.Option("--to", help="End: 4h, or a date.")],
+    messages: Annotated[
+        int, typer.Option("--messages", help="How many at most.", min=1)
+    ],
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    change_id: Id = "",
+    as_json: Json = False,
+) -> None:
+    """Expect a burst of a sender, such as Tuesday's newsletter."""
+    since, to = moment(start, "--from"), moment(end, "--to")
+    result, change_id = send(
+        context, "plan", reason=reason, dry_run=dry_run, change_id=change_id,
+        sender=sender, to=to, messages=messages, **{"from": since},
+    )  # fmt: skip
+    would = "would be" if dry_run else "is"
+    _done(
+        result,
+        [
+            f"A burst of {messages:,} messages of {bland(sender)} {would} expected",
+            f"from {clock(since)} to {clock(to)}.",
+        ],
+        change_id=change_id, dry_run=dry_run, as_json=as_json,
+        then=(command("show", sender),),
+    )  # fmt: skip
+
+
+def forget(
+    context: typer.Context,
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="A mail address.")],
+    *,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    change_id: Id = "",
+    as_json: Json = False,
+) -> None:
+    """Remove what is stored about a person. Held mail stays until it is delivered."""
+    result, change_id = send(
+        context, "forget", reason=reason, dry_run=dry_run, change_id=change_id,
+        address=address,
+    )  # fmt: skip
+    found = result["found"]
+    cases, held = found["cases"], found["held"]
+    lines = [f"{bland(address)}: {cases} cases as sender, {held} held messages."]
+    if not dry_run:
+        removed = {
+            key: value
+            for key, value in result.items()
+            if key not in {"found", "address"}
+        }
+        lines.append(
+            "Removed: "
+            + (", ".join(f"{bland(k)} {v}" for k, v in removed.items()) or "done")
+            + "."
+        )
+        if held:
+            lines.append("Held mail still names the address until it has left.")
+    _done(result, lines, change_id=change_id, dry_run=dry_run, as_json=as_json)
+
+
+def queue_release(
+    context: typer.Context,
+    filter: Filter = "",  # noqa: A002
+    *,
+    sender: OfSender = "",
+    paced: Rate = "",
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    change_id: Id = "",
+    as_json: Json = False,
+) -> None:
+    """Let held mail go out; its senders stay as they are."""
+    _order(
+        context, "release", filter, sender, paced=paced, reason=reason,
+        dry_run=dry_run, change_id=change_id, as_json=as_json,
+    )  # fmt: skip
+
+
+def queue_drop(
+    context: typer.Context,
+    filter: Filter = "",  # noqa: A002
+    *,
+    sender: OfSender = "",
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    change_id: Id = "",
+    as_json: Json = False,
+) -> None:
+    """Throw held mail away; nobody is told. Try --dry-run first."""
+    _order(
+        context, "drop", filter, sender, reason=reason,
+        dry_run=dry_run, change_id=change_id, as_json=as_json,
+    )  # fmt: skip
+
+
+def queue_bounce(
+    context: typer.Context,
+    filter: Filter = "",  # noqa: A002
+    *,
+    sender: OfSender = "",
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    change_id: Id = "",
+    as_json: Json = False,
+) -> None:
+    """Return held mail to its senders with a bounce (DSN). Try --dry-run first."""
+    _order(
+        context, "bounce", filter, sender, reason=reason,
+        dry_run=dry_run, change_id=change_id, as_json=as_json,
+    )  # fmt: skip
+
+
+_VERBS = {
+    "release": "released",
+    "drop": "thrown away",
+    "bounce": "returned to their senders",
+}
+
+
+def _order(
+    context: typer.Context,
+    action: str,
+    text: str,
+    sender: str,
+    *,
+    paced: str = "",
+    reason: str,
+    dry_run: bool,
+    change_id: str,
+    as_json: bool,
+) -> None:
+    result, change_id = send(
+        context, "queue.order", reason=reason, dry_run=dry_run, change_id=change_id,
+        action=action, filter=text, sender=sender, rate=rate(paced),
+    )  # fmt: skip
+    pace = f", {paced}" if paced else ""
+    left = ("--sender", sender) if sender else ()
+    _done(
+        result,
+        [f"{_would(_VERBS[action], dry_run=dry_run)}: {counts(result)}{pace}."],
+        change_id=change_id, dry_run=dry_run, as_json=as_json,
+        then=(command("queue", "list", *left),),
+    )  # fmt: skip

@@ -1,0 +1,138 @@
+"""Short views in plain text: status, cases, held mail, journal.
+
+Written line by line as rows arrive, so that a queue of any length is shown at
+once, and without rich, so that they come up quickly.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from shaper.cli.output import command, counts, shorten, width
+from shaper.cli.times import age, clock, size
+from shaper.core.text import bland
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["audit_line", "case_lines", "message_lines", "queue_total", "status_lines"]
+
+
+def status_lines(status: dict[str, Any]) -> Iterator[str]:
+    """Say how an instance is, worst first."""
+    now = time.time()
+    senders, held = status["senders"], status["held"]
+    away = status.get("redis_unavailable_since")
+    if away:
+        yield (
+            f"Redis is UNAVAILABLE since {clock(away)} ({age(now - away)}): "
+            "known blocks stay, new senders are not judged."
+        )
+    if not status["enforce"]:
+        yield "Observation only (enforce = false): nothing is slowed or held."
+    yield (
+        f"mailshaper {bland(status['instance'])} on {bland(status['hostname'])} is up."
+    )
+    yield f"  senders  {senders['slowed']:,} slowed, {senders['blocked']:,} blocked"
+    yield f"  cases    {status['open_cases']:,} open"
+    oldest = held.get("oldest")
+    since = f", oldest {age(now - oldest)}" if oldest else ""
+    yield f"  held     {counts(held)}, {size(held['bytes'])}{since}"
+    yield f"  model    {shorten(str(status['model']), width() - 11)}"
+    if status["open_cases"]:
+        yield f"Next: {command('cases')}"
+
+
+def case_lines(cases: list[dict[str, Any]], *, closed: bool) -> Iterator[str]:
+    """List cases, three lines each."""
+    if not cases:
+        yield "No cases." if closed else "No open cases."
+        return
+    now, wide = time.time(), width()
+    for case in cases:
+        if case["closed"]:
+            state = f"closed ({case['outcome']}) {clock(case['closed'])}"
+        else:
+            state = f"{case['state'].upper()} for {age(now - case['opened'])}"
+        room = wide - len(case["id"]) - len(state) - 4
+        # The sender is what one looks for: it gets a line of its own when long.
+        if len(bland(case["sender"])) <= room:
+            yield f"{bland(case['id'])}  {bland(case['sender'])}  {bland(state)}"
+        else:
+            yield f"{bland(case['id'])}  {bland(state)}"
+            yield f"    {bland(case['sender'])}"
+        waiting, escaped = counts(case["waiting"]), counts(case["escaped"])
+        yield f"    waiting {waiting}, escaped {escaped}"
+        if case["why"]:
+            yield f"    {shorten(case['why'], wide - 4)}"
+    yield f"Next: {command('show', cases[-1]['id'])}"
+
+
+def message_lines(message: dict[str, Any]) -> Iterator[str]:
+    """List one held message, two lines."""
+    now, wide = time.time(), width()
+    envelope = message["envelope"]
+    recipients = [row[0] for row in envelope["recipients"]]
+    facts = [
+        bland(message["id"]),
+        age(now - message["received"]),
+        size(message["size"]),
+        f"{message['waiting']} of {len(recipients)} recipients",
+    ]
+    if message["order"]:
+        facts.append("released")
+    if message["attempts"]:
+        facts.append(f"{message['attempts']} attempts")
+    yield "  ".join(facts)
+    more = f" +{len(recipients) - 1}" if len(recipients) > 1 else ""
+    who = bland(message["sender"])
+    to = bland(recipients[0]) if recipients else ""
+    line = f"{who} -> {to}{more}"
+    subject = bland(message["subject"])
+    yield "    " + shorten(f"{line}  {subject}" if subject else line, wide - 4)
+
+
+def queue_total(total: dict[str, Any], *, narrowed: bool) -> Iterator[str]:
+    """Say how many were listed, and what may be done."""
+    if not total["messages"]:
+        yield "No held mail matches." if narrowed else "No held mail."
+        return
+    yield f"{counts(total)} held."
+    yield f"Next: {command('queue', 'show', 'ID')}"
+
+
+def audit_line(line: dict[str, Any]) -> str:
+    """Return one record of the journal in words."""
+    at = clock(line["at"]) if isinstance(line.get("at"), int | float) else "-"
+    event = str(line.get("event", "?"))
+    rest = {k: v for k, v in line.items() if k not in {"at", "event", "seq", "crc"}}
+    order = rest.pop("order", None)
+    if isinstance(order, str):
+        try:
+            rest |= {k: v for k, v in json.loads(order).items() if v and k != "at"}
+        except (ValueError, AttributeError):
+            rest["order"] = order
+    words = [at, bland(str(rest.pop("change", "") or event))]
+    if sender := rest.pop("sender", ""):
+        words.append(bland(str(sender)))
+    if state := rest.pop("state", ""):
+        words.append(bland(str(state)))
+    by, reason = rest.pop("by", ""), rest.pop("reason", "")
+    rest.pop("since", None)
+    rest.pop("evidence", None)
+    words += [f"{bland(k)}={_value(v)}" for k, v in rest.items()]
+    if by:
+        words.append(f"by {bland(str(by))}")
+    if reason:
+        words.append(f'"{bland(str(reason))}"')
+    return "  ".join(words)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, str):
+        return bland(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return bland(json.dumps(value))

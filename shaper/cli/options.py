@@ -1,0 +1,128 @@
+"""Arguments and options that several commands share, and what they stand for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from shaper.cli.client import Client, socket_path
+from shaper.cli.failure import TEMPFAIL, USAGE, CliError
+
+__all__ = [
+    "Config",
+    "DryRun",
+    "Id",
+    "Json",
+    "Name",
+    "Reason",
+    "Sender",
+    "client",
+    "send",
+]
+
+_COMPLETION_TIMEOUT = 0.5  # seconds; nobody waits longer for a tab key
+
+
+def _known(kind: str, incomplete: str) -> list[str]:
+    """Return names from the daemon; a tab key never shows an error."""
+    try:
+        found = Client(socket_path(None, None), _COMPLETION_TIMEOUT).ask("complete")
+        return [name for name in found[kind] if name.startswith(incomplete)]
+    except (CliError, OSError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def _senders(incomplete: str) -> list[str]:
+    return _known("senders", incomplete)
+
+
+def _names(incomplete: str) -> list[str]:
+    return _known("cases", incomplete) + _known("senders", incomplete)
+
+
+Sender = Annotated[
+    str,
+    typer.Argument(
+        metavar="SENDER",
+        help="login:NAME, uid:NUMBER or from:ADDRESS.",
+        autocompletion=_senders,
+    ),
+]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="CASE|SENDER",
+        help="A case, or a sender (login:NAME, uid:NUMBER, from:ADDRESS).",
+        autocompletion=_names,
+    ),
+]
+OfSender = Annotated[
+    str,
+    typer.Option("--sender", help="Only mail of this sender.", autocompletion=_senders),
+]
+Json = Annotated[bool, typer.Option("--json", help="Plain JSON, one object per line.")]
+Reason = Annotated[
+    str,
+    typer.Option("--reason", help="Why; kept in the audit journal. Required."),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would happen; change nothing.")
+]
+Id = Annotated[
+    str,
+    typer.Option(
+        "--id",
+        help="Name of this change. The same id twice is one change: "
+        "repeat it after a crash. Made up unless given.",
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", help="Configuration file, else $MAILSHAPER_CONFIG."),
+]
+
+
+def client(context: typer.Context) -> Client:
+    """Return the client for the socket that the command line names."""
+    given: dict[str, Path | None] = context.obj or {}
+    return Client(socket_path(given.get("socket"), given.get("config")))
+
+
+def send(
+    context: typer.Context,
+    command: str,
+    *,
+    reason: str,
+    dry_run: bool,
+    change_id: str,
+    **arguments: Any,  # noqa: ANN401
+) -> tuple[Any, str]:
+    """Ask for a change; return its result and its id. Raises CliError.
+
+    A change that may or may not have happened names its id, so that the operator
+    can repeat it without harm.
+    """
+    if not reason.strip():
+        raise CliError(
+            USAGE,
+            "a change needs a reason",
+            "add --reason '...': it is kept in the audit journal with your name",
+        )
+    change_id = change_id or os.urandom(8).hex()
+    repeat = f"repeat the same command with --id {change_id}; twice is once"
+    try:
+        result = client(context).ask(
+            command, reason=reason, dry_run=dry_run, id=change_id, **arguments
+        )
+    except CliError as error:
+        if error.code == TEMPFAIL and not dry_run:
+            error.hint = f"{error.hint}\n{repeat}" if error.hint else repeat
+        raise
+    except KeyboardInterrupt:
+        raise CliError(
+            TEMPFAIL, "interrupted; the change may have been made", repeat
+        ) from None
+    return result, change_id

@@ -1,0 +1,125 @@
+"""Writing on the terminal: harmless text, counts, commands to type, failures.
+
+Every text from outside goes through ``bland`` before it is written, here and in
+the views; nothing else stands between a stranger's subject and the terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+import unicodedata
+from typing import TYPE_CHECKING, Any
+
+from shaper.core.text import bland
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from shaper.cli.failure import CliError
+
+__all__ = [
+    "command",
+    "console",
+    "counts",
+    "fail",
+    "print_json",
+    "say",
+    "shell",
+    "shorten",
+    "width",
+]
+
+
+def say(text: str = "") -> None:
+    """Write a line on standard output."""
+    sys.stdout.write(text + "\n")
+
+
+def print_json(data: Any) -> None:  # noqa: ANN401
+    """Write one line of plain JSON in ASCII."""
+    say(json.dumps(data, ensure_ascii=True))
+
+
+def fail(error: CliError) -> None:
+    """Write a failure and the way on to standard error."""
+    lines = [*str(error).splitlines()] or [""]
+    # The places that a message points at keep their lines.
+    text = "\n".join(map(bland, lines))
+    sys.stderr.write(f"mailshaper: {text}\n")
+    if error.hint:
+        sys.stderr.write(f"  {bland(error.hint)}\n")
+
+
+def console() -> Console:
+    """Return a console that interprets nothing in what it prints."""
+    from rich.console import Console
+
+    return Console(
+        highlight=False, markup=False, emoji=False, width=width(), soft_wrap=False
+    )
+
+
+def width() -> int:
+    """Return the columns to fill, 80 where there is no terminal."""
+    if sys.stdout.isatty() or os.environ.get("COLUMNS"):
+        return max(shutil.get_terminal_size((80, 24)).columns, 40)
+    return 80
+
+
+def counts(pair: dict[str, Any]) -> str:
+    """Return messages and recipients, always both."""
+    messages, recipients = int(pair["messages"]), int(pair["recipients"])
+    return (
+        f"{messages:,} message{'' if messages == 1 else 's'} "
+        f"({recipients:,} recipient{'' if recipients == 1 else 's'})"
+    )
+
+
+def shell(text: str) -> str:
+    """Quote an argument for a POSIX shell; the result is harmless to show.
+
+    Text that cannot be shown is written octet by octet in ``$'...'``, which bash,
+    zsh and POSIX.1-2024 shells read.
+    """
+    if bland(text) == text:
+        return shlex.quote(text)
+    octets = text.encode("utf-8", "surrogateescape")
+    return "$'" + "".join(map(_octet, octets)) + "'"
+
+
+def _octet(value: int) -> str:
+    char = chr(value)
+    if char.isascii() and (char.isalnum() or char in "@.:_+- =/,"):
+        return char
+    # Three octal digits, because a hexadecimal escape may swallow what follows.
+    return f"\\{value:03o}"
+
+
+def command(*words: str, reason: bool = False) -> str:
+    """Return a command to type; ``reason`` adds the placeholder to fill in."""
+    typed = " ".join(map(shell, ("mailshaper", *words)))
+    return f"{typed} --reason '...'" if reason else typed
+
+
+def shorten(text: str, cells: int) -> str:
+    """Return harmless text that takes at most so many columns."""
+    shown = bland(text)
+    if sum(map(_cells, shown)) <= cells:
+        return shown
+    kept, used = 0, 1  # the ellipsis
+    for char in shown:
+        used += _cells(char)
+        if used > cells:
+            break
+        kept += 1
+    return shown[:kept] + "…"
+
+
+def _cells(char: str) -> int:
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
