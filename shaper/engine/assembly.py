@@ -22,7 +22,7 @@ from shaper.engine.senders import Senders
 from shaper.engine.trickle import Trickle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from shaper.core.message import HeldMessage
     from shaper.engine.context import Context
@@ -92,6 +92,26 @@ class Engine:
         for sender, line in self.senders.known.items():
             state, since = State(line["state"]), float(line["since"])
             self.casebook.rebuild(sender, str(line.get("case", "")), state, since)
+
+    async def forget(
+        self, address: str, forget_lines: Callable[[str], Awaitable[int]]
+    ) -> dict[str, int]:
+        """Remove what is stored about a person; return how much was found.
+
+        A block or an allowance of that sender stays and is journaled anew without
+        anything else. Mail still held is not touched: it is somebody's mail.
+        """
+        names = [f"login:{address.lower()}", f"from:{address.lower()}"]
+        lines = await forget_lines(address)
+        for name in names:
+            standing = self.senders.known.get(name)
+            self.senders.forget(name)
+            self.casebook.forget(name)
+            await self.context.ledger.forget(name)
+            if standing is not None:
+                await self.senders.reinstate(name, standing)
+        held = sum(len(self.held.of_sender(name)) for name in names)
+        return {"audit_lines": lines, "messages_still_held": held}
 
     def _finished(self, message: HeldMessage) -> None:
         delivered = sum(fate == "delivered" for fate in message.fates.values())

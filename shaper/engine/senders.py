@@ -142,6 +142,10 @@ class Senders:
                 if entry and entry.dirty:
                     await self._store(sender, entry)
 
+    async def reinstate(self, sender: str, standing: dict[str, Any]) -> None:
+        """Store a standing for a sender of whom nothing else is known any more."""
+        await self.change(sender, lambda record: record.apply_standing(standing))
+
     def forget(self, sender: str) -> None:
         """Drop a sender from memory; the caller removes it from the stores."""
         self._cache.pop(sender, None)
