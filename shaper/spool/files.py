@@ -69,6 +69,14 @@ class Directory:
         self.corrupt = root / "corrupt"
         for path in (root, self.tmp, self.held, self.corrupt):
             private_directory(path)
+        # Names relative to open directories: a burst looks up no long paths.
+        self._tmp_fd = os.open(self.tmp, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._held_fd = os.open(self.held, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """Close the directories."""
+        os.close(self._tmp_fd)
+        os.close(self._held_fd)
 
     def clear_tmp(self) -> int:
         """Remove what was never acknowledged; return how many files."""
@@ -80,18 +88,20 @@ class Directory:
     def create(self, temporary: str) -> int:
         """Open a new temporary file, mode 0600. Raises SpoolFullError."""
         with disk_errors("spool"):
-            return os.open(self.tmp / temporary, _NEW, 0o600)
+            return os.open(temporary, _NEW, 0o600, dir_fd=self._tmp_fd)
 
     def publish(self, fd: int, temporary: str, name: str) -> None:
         """Fsync a complete file and give it its name. Raises SpoolFullError."""
         with disk_errors("spool"):
             os.fsync(fd)
-            (self.tmp / temporary).rename(self.held / name)
+            os.rename(
+                temporary, name, src_dir_fd=self._tmp_fd, dst_dir_fd=self._held_fd
+            )
 
     def sync(self) -> None:
         """Make the names in ``held/`` durable. Raises SpoolFullError."""
         with disk_errors("spool"):
-            sync_directory(self.held)
+            os.fsync(self._held_fd)
 
     def discard(self, temporary: str) -> None:
         """Remove a temporary file if it is there."""

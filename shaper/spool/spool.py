@@ -36,11 +36,11 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# fsyncs under way at once: the file system commits them together. More than
-# eight won less than a tenth in bench/spool.
-_THREADS = 8
+# fsyncs under way at once: the file system commits them together, so a burst
+# needs about as many commits as it has messages per thread (bench/spool).
+_THREADS = 16
 # Messages that share one directory fsync; bounds the wait of the first of them.
-_BATCH = 128
+_BATCH = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,7 @@ class FileSpool:
             await asyncio.wait(self._tasks)
         self._closed = True
         self._pool.shutdown()
+        self.directory.close()
         os.close(self._lock_fd)
 
     # -- the index
@@ -196,21 +197,16 @@ class FileSpool:
             )
 
     async def _commit(self, writers: list[Writer]) -> list[HeldMessage | Exception]:
-        shares = [writers[i::_THREADS] for i in range(min(_THREADS, len(writers)))]
         done: dict[Writer, Header | SpoolFullError] = {}
-        for part in await asyncio.gather(
-            *(self._run(_finish, share) for share in shares)
-        ):
-            done.update(part)
-        if any(isinstance(result, Header) for result in done.values()):
-            try:
-                await self._run(self.directory.sync)
-            except SpoolFullError as error:
-                for writer, result in done.items():
-                    if isinstance(result, Header):
-                        with suppress(OSError):
-                            await self._run(self.directory.remove, writer.message.id)
-                        done[writer] = error
+        shares = [writers[i::_THREADS] for i in range(min(_THREADS, len(writers)))]
+        if len(shares) == 1:  # a lone message costs one hop to a thread
+            await self._run(self._finish_last, shares[0], done)
+        else:
+            for part in await asyncio.gather(
+                *(self._run(_finish, share) for share in shares)
+            ):
+                done.update(part)
+            await self._run(self._finish_last, [], done)
         return [self._committed(writer, done[writer]) for writer in writers]
 
     def _committed(
@@ -362,6 +358,22 @@ class FileSpool:
         self._octets -= entry.tail.end
 
     # -- in threads
+
+    def _finish_last(
+        self, writers: list[Writer], done: dict[Writer, Header | SpoolFullError]
+    ) -> None:
+        """Finish a share and make all names durable; failures go into ``done``."""
+        done.update(_finish(writers))
+        written = [w for w, result in done.items() if isinstance(result, Header)]
+        if not written:
+            return
+        try:
+            self.directory.sync()
+        except SpoolFullError as error:
+            for writer in written:
+                done[writer] = error
+                with suppress(OSError):
+                    self.directory.remove(writer.message.id)
 
     def _scan(self) -> None:
         if left := self.directory.clear_tmp():
