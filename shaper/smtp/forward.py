@@ -78,6 +78,11 @@ class NextHop:
         """Start a transaction; no traffic happens before its first call."""
         return HopTransaction(self, envelope, client)
 
+    def apply(self, settings: ForwardSettings) -> None:
+        """Use other settings from now on; open transactions keep theirs."""
+        self.settings = settings
+        self.pool.apply(settings)
+
     def close(self) -> None:
         """Close idle connections and every other one when it comes back."""
         self.pool.close()
@@ -222,7 +227,6 @@ class HopTransaction:
             self._failure = got
             return
         self._link, self._reused = got
-        self._link.replies = 0
         self._link.on_close = self._closed
         self._heard = False
 
@@ -243,12 +247,13 @@ class HopTransaction:
         if not self._mail_sent:
             self._mail_sent = True
             commands.extend((x, _ignore, Phase.MAIL) for x in self._xforward(link))
-            line = _line("MAIL FROM", self._envelope.sender, self._envelope.parameters)
-            commands.append((line(link), self._on_mail, Phase.MAIL))
+            envelope = self._envelope
+            line = _line("MAIL FROM", envelope.sender, envelope.parameters, link)
+            commands.append((line, self._on_mail, Phase.MAIL))
         for recipient, future in batch:
             self._open[future] = recipient
-            line = _line("RCPT TO", recipient.address, recipient.parameters)
-            commands.append((line(link), partial(self._on_rcpt, future), Phase.RCPT))
+            line = _line("RCPT TO", recipient.address, recipient.parameters, link)
+            commands.append((line, partial(self._on_rcpt, future), Phase.RCPT))
         link.commands(commands, self._settings.command_timeout)
 
     def _xforward(self, link: Link) -> list[bytes]:
@@ -340,18 +345,13 @@ class HopTransaction:
 _NO_LINK = lost_reply(Phase.CONNECT, "No connection to the next hop")
 
 
-def _line(
-    verb: str, address: str, parameters: Iterable[str]
-) -> Callable[[Link], bytes]:
-    def build(link: Link) -> bytes:
-        words = [f"{verb}:<{address}>"]
-        for word in parameters:
-            need = _NEEDS.get(word.partition("=")[0].upper())
-            if need is None or need in link.extensions:
-                words.append(word)
-        return (" ".join(words) + "\r\n").encode("utf-8", "surrogateescape")
-
-    return build
+def _line(verb: str, address: str, parameters: Iterable[str], link: Link) -> bytes:
+    line = f"{verb}:<{address}>"
+    for word in parameters:
+        need = _NEEDS.get(word.partition("=")[0].upper())
+        if need is None or need in link.extensions:
+            line += f" {word}"
+    return f"{line}\r\n".encode("utf-8", "surrogateescape")
 
 
 def _as_phase(reply: Reply, phase: Phase) -> Reply:

@@ -78,6 +78,15 @@ class Ingress:
         )
         self._servers.append(server)
 
+    def apply(self, settings: IngressSettings) -> None:
+        """Use other settings from now on, without dropping a connection.
+
+        Raises ValueError for a network that is none; nothing is changed then.
+        """
+        if self._shared is not None:
+            self._shared.apply(settings)
+        self._settings = settings
+
     async def stop(self, grace: float = 30.0) -> None:
         """Stop taking connections; wait up to ``grace`` seconds for open mail."""
         for server in self._servers:

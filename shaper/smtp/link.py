@@ -100,8 +100,8 @@ class Link(asyncio.Protocol):
         self.extensions = {k.upper(): v for k, v in extensions.items()}
         self.last_used = loop.time()
         self.messages = 0
+        self.generation = 0  # of the settings it was opened with
         self.resets = 0  # RSET in a row, without a delivered message
-        self.replies = 0  # since the connection was handed to a transaction
         self.on_close: Callable[[Link], None] | None = None
         self.closed = False
         self._loop = loop
@@ -133,7 +133,13 @@ class Link(asyncio.Protocol):
         timeout: float,
     ) -> None:
         """Send one command (CRLF included); its reply goes to ``sink``."""
-        self.commands([(line, sink, phase)], timeout)
+        if self.closed or self._transport is None or self._expected:
+            self.commands([(line, sink, phase)], timeout)
+            return
+        self._progress = self._loop.time()
+        self._expected.append(_Expected(sink, phase, timeout))
+        self._arm(self._progress + timeout)
+        self._transport.write(line)
 
     def commands(
         self,
@@ -196,7 +202,6 @@ class Link(asyncio.Protocol):
                 self._fail(None)
                 return
             expected = self._expected.popleft()
-            self.replies += 1
             if self._outbox and self._transport is not None:
                 self._transport.write(self._outbox.popleft())
             expected.sink(Reply(code, lines, expected.phase))

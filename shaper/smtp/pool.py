@@ -37,6 +37,7 @@ class Pool:
         self._waiters: deque[asyncio.Future[Link | Reply | None]] = deque()
         self._reaper: asyncio.TimerHandle | None = None
         self._closed = False
+        self._generation = 0  # of the settings
 
     @property
     def idle(self) -> int:
@@ -70,6 +71,7 @@ class Pool:
         link.on_close = None
         if (
             self._closed
+            or link.generation != self._generation
             or link.messages >= self._settings.max_messages
             or link.resets >= _MAX_RESETS
         ):
@@ -98,17 +100,23 @@ class Pool:
         self.open -= 1
         self._wake()
 
+    def apply(self, settings: ForwardSettings) -> None:
+        """Use other settings from now on: old connections are not lent again."""
+        self._settings = settings
+        self._generation += 1
+        self._retire_all()
+
     def close(self) -> None:
         """Close idle connections; lent ones close when they come back."""
         self._closed = True
-        for link in list(self._idle):
-            self._retire(link)
+        self._retire_all()
         if self._reaper is not None:
             self._reaper.cancel()
             self._reaper = None
 
     async def _dial(self) -> tuple[Link, bool] | Reply:
         self.open += 1
+        generation = self._generation
         link: Link | Reply | None = None
         try:
             link = await dial(self._settings)
@@ -118,6 +126,7 @@ class Pool:
                 self._wake()
         if isinstance(link, Reply):
             return link
+        link.generation = generation
         self.extensions = frozenset(link.extensions)
         size = link.extensions.get("SIZE", "").strip()
         self.size_limit = int(size) if size.isascii() and size.isdigit() else 0
@@ -159,6 +168,10 @@ class Pool:
                 return link
             self._retire(link)
         return None
+
+    def _retire_all(self) -> None:
+        for link in list(self._idle):
+            self._retire(link)
 
     def _retire(self, link: Link) -> None:
         link.on_close = None

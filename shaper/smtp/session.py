@@ -72,6 +72,7 @@ class Session(Connection):
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
         self._inbox = b""
+        self._at = 0  # how far it has been read
         self._owed: list[tuple[Recipient | None, asyncio.Future[Reply] | Reply]] = []
         self._bad = 0
         self._peer = ""
@@ -147,7 +148,7 @@ class Session(Connection):
         await self._abandon()
         if intake is not None:
             await intake.drain()
-            self._inbox = intake.rest + self._inbox
+            self._inbox = intake.rest + self._rest()
         self._owed.clear()
         self._reset()
         self._say(reply)
@@ -159,18 +160,26 @@ class Session(Connection):
 
     def _next_line(self) -> bytes | None:
         """Take a command line from the inbox, LF excluded; None when partial."""
-        at = self._inbox.find(b"\n")
-        if at < 0:
+        end = self._inbox.find(b"\n", self._at)
+        if end < 0:
             return None
-        line = self._inbox[:at]
-        self._inbox = self._inbox[at + 1 :]
+        line = self._inbox[self._at : end]
+        self._at = end + 1
         return line
+
+    def _rest(self) -> bytes:
+        """Take what is left in the inbox."""
+        rest = self._inbox[self._at :]
+        self._inbox = b""
+        self._at = 0
+        return rest
 
     async def _fill(self) -> None:
         """Read more of a command line, discarding one that is too long."""
         data = await self._receive()
-        if len(self._inbox) + len(data) <= _MAX_COMMAND or b"\n" in data:
-            self._inbox = self._inbox + data if self._inbox else data
+        rest = self._rest()
+        if len(rest) + len(data) <= _MAX_COMMAND or b"\n" in data:
+            self._inbox = rest + data if rest else data
             return
         while b"\n" not in data:
             data = await self._receive()
@@ -179,10 +188,7 @@ class Session(Connection):
 
     async def _content(self) -> bytes:
         """Read content: what is in the inbox first."""
-        if self._inbox:
-            data, self._inbox = self._inbox, b""
-            return data
-        return await self._receive()
+        return self._rest() or await self._receive()
 
     async def _obey(self, line: bytes) -> None:
         if not line.endswith(b"\r") or len(line) > _MAX_COMMAND:
@@ -360,7 +366,9 @@ class Session(Connection):
         if self._sender is None or self._client is None or self._transaction is None:
             raise CommandError(503, "5.5.1 Send MAIL and RCPT first")
         if not self._accepted:
-            raise CommandError(554, "5.5.1 No valid recipients")
+            # No mistake of the client's: it pipelines DATA behind its RCPTs.
+            self._say("554 5.5.1 No valid recipients")
+            return
         self._say("354 End data with <CR><LF>.<CR><LF>")
         await self._flush()
         shared = self._shared
@@ -380,9 +388,10 @@ class Session(Connection):
             read=self._content,
         )
         reply = await intake.run()
-        self._inbox = intake.rest + self._inbox
+        self._inbox = intake.rest + self._rest()
         await self._abandon()
         self._reset()
+        self._bad = 0
         self._reply(reply)
         if shared.closing:
             self._say("421 4.3.2 Shutting down")
@@ -424,7 +433,7 @@ class Session(Connection):
         await self._abandon()
         self._reset()
         await self._flush()
-        self._inbox = b""
+        self._rest()
         self._discard()
         try:
             await super().smtp_STARTTLS(arg or "")

@@ -55,7 +55,6 @@ class Shared:
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] | None = None,
     ) -> None:
-        self.settings = settings
         self.gate = gate
         self.hop = hop
         self.loop = loop
@@ -63,13 +62,16 @@ class Shared:
         self.new_id = new_id or ids()
         self.sessions: set[Session] = set()
         self.closing = False
-        self.template = _template(settings, loop)
-        self._allow = [ipaddress.ip_network(n, strict=False) for n in settings.allow]
-        self._xclient = [
-            ipaddress.ip_network(n, strict=False) for n in settings.xclient_from
-        ]
+        self.apply(settings)
+
+    def apply(self, settings: IngressSettings) -> None:
+        """Use other settings from now on. Raises ValueError for a bad network."""
+        allow = _networks(settings.allow)
+        self._xclient = _networks(settings.xclient_from)
         # Per instance, not per class: two ingresses have different networks.
-        self.allowed = lru_cache(maxsize=1024)(lambda peer: _within(peer, self._allow))
+        self.allowed = lru_cache(maxsize=1024)(lambda peer: _within(peer, allow))
+        self.settings = settings
+        self.template = _template(settings, self.loop)
         self._keywords: dict[tuple[object, ...], bytes] = {}
 
     @property
@@ -112,6 +114,10 @@ class Shared:
                 self._keywords.clear()
             self._keywords[key] = reply
         return reply
+
+
+def _networks(texts: tuple[str, ...]) -> list[_Network]:
+    return [ipaddress.ip_network(text, strict=False) for text in texts]
 
 
 def _within(peer: str, networks: list[_Network]) -> bool:

@@ -1,10 +1,12 @@
 """What the ingress refuses, with which words, and what happens on own bugs."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from shaper.core.message import Action
+from shaper.smtp.settings import IngressSettings
 from tests.support.gate import hop_before
 from tests.support.waiting import poll_async
 
@@ -211,3 +213,36 @@ async def test_stopping_lets_open_mail_end_and_says_goodbye(stage, next_hop):
     assert len(next_hop.transactions) == 1
     with pytest.raises(ConnectionRefusedError):
         await stage.connect()
+
+
+async def test_refused_recipients_are_no_mistake_of_the_client(next_hop, tmp_path):
+    next_hop.on("rcpt", "550 5.1.1 No")
+    async with hop_before(next_hop.port, tmp_path, max_bad_commands=2) as stage:
+        client = await stage.connect()
+        for _ in range(5):
+            await client.send(b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nRSET\r\n")
+            codes = [(await client.reply())[:3] for _ in range(4)]
+            assert codes == [b"250", b"550", b"554", b"250"]
+
+
+async def test_a_flood_of_commands_is_answered_in_full(stage):
+    client = await stage.connect()
+    await client.send(b"NOOP\r\n" * 50_000)
+    for _ in range(50_000):
+        assert await client.reader.readline() == b"250 2.0.0 Ok\r\n"
+
+
+async def test_settings_change_under_an_open_connection(stage, next_hop):
+    client = await stage.connect()
+    await client.mail(BODY)
+    stage.ingress.apply(replace(IngressSettings("hop.example.test"), max_message=1000))
+    stage.hop.apply(replace(stage.hop.settings, helo="new.example.test"))
+    assert b"SIZE 1000" in await client.ask("EHLO c")
+    assert (await client.mail(BODY)).startswith(b"250 ")
+    assert [t.helo for t in next_hop.transactions] == [
+        "hop.example.test",
+        "new.example.test",
+    ]
+    with pytest.raises(ValueError, match="nonsense"):
+        stage.ingress.apply(IngressSettings("hop.example.test", allow=("nonsense",)))
+    assert (await client.mail(BODY)).startswith(b"250 ")
