@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 from bench.outcomes.postfix import measure_postfix
 from bench.outcomes.score import Score
 from shaper.core.outcome import Meaning, Outcome
-from shaper.feedback.mail import read_mail
-from shaper.feedback.reply import outcome_of_text
+from shaper.feedback.classify import classify_bytes
 from shaper.feedback.table import shipped_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from shaper.core.meaning import Table
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
@@ -68,6 +69,11 @@ def _load(path: Path) -> list[dict[str, Any]]:
     return cases
 
 
+def _read(path: Path, table: Table) -> list[Outcome]:
+    """Read as ``mailshaper classify`` does, the kind of file being guessed."""
+    return [told.outcome for told in classify_bytes(path.read_bytes(), table)]
+
+
 def _hard(outcome: Outcome) -> bool:
     """A hard bounce is one that condemns the address, whatever its digits."""
     return outcome.meaning is Meaning.DEAD_ADDRESS
@@ -78,7 +84,7 @@ def measure_flufl(directory: Path, figures: Figures) -> None:
     table = shipped_table()
     for case in _load(directory / "expected.json"):
         name = case["file"]
-        outcomes = read_mail((directory / name).read_bytes(), table)
+        outcomes = _read(directory / name, table)
         failed = [o for o in outcomes if o.meaning is not Meaning.DELIVERED]
         got = {o.recipient.lower() for o in failed}
         want = {address.lower() for address in case["addresses"]}
@@ -92,7 +98,7 @@ def measure_sisimai(directory: Path, figures: Figures) -> None:
     table = shipped_table()
     for case in _load(directory / "expected.json"):
         name = case["file"]
-        outcomes = read_mail((directory / name).read_bytes(), table)
+        outcomes = _read(directory / name, table)
         want = {r.lower() for r in case["reference_recipients"]}
         got = {o.recipient.lower() for o in outcomes}
         figures.recipients.count(right=want <= got, name=name)
@@ -123,7 +129,8 @@ def measure_replies(path: Path, figures: Figures) -> None:
     table = shipped_table()
     for line in path.read_text(encoding="utf-8").splitlines():
         case = json.loads(line)
-        outcome = outcome_of_text(case["diagnostic"], table)
+        (told,) = classify_bytes(case["diagnostic"].encode(), table)
+        outcome = told.outcome
         hard = case["hardbounce"] == "1"
         figures.replies.count(right=_hard(outcome) is hard, name=case["file"])
         if _hard(outcome) and not hard:

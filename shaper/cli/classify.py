@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shaper.cli.output import console, print_json
+from shaper.core.text import bland
+
 if TYPE_CHECKING:
     from shaper.core.meaning import Table
     from shaper.feedback.classify import Told
@@ -62,7 +65,7 @@ def classify(
         try:
             data = _read(name)
         except OSError as error:
-            typer.echo(f"{_plain(name)}: {error.strerror or error}", err=True)
+            typer.echo(f"{bland(name)}: {error.strerror or error}", err=True)
             missing = True
             continue
         understood |= _tell(name, data, rules, as_json=as_json)
@@ -77,7 +80,7 @@ def _load(path: Path | None) -> Table:
     try:
         return load_table(path)
     except (OSError, TableError) as error:
-        typer.echo(f"table of meanings: {_plain(str(error))}", err=True)
+        typer.echo(f"table of meanings: {bland(str(error))}", err=True)
         raise typer.Exit(BAD_CONFIG) from None
 
 
@@ -91,7 +94,7 @@ def _read(name: str) -> bytes:
         from shaper.feedback.history import open_log, read_lines
 
         with open_log(path) as text:
-            return "".join(read_lines(text)).encode("utf-8", "replace")
+            return "\n".join(read_lines(text)).encode("utf-8", "replace")
     return path.read_bytes()
 
 
@@ -111,37 +114,34 @@ def _tell(name: str, data: bytes, rules: Table, *, as_json: bool) -> bool:
         sys.stdout = open("/dev/null", "w", encoding="utf-8")  # noqa: PTH123, SIM115
         return True
     if not understood:
-        typer.echo(f"{_plain(name)}: nothing understood", err=True)
+        typer.echo(f"{bland(name)}: nothing understood", err=True)
     return understood
 
 
 def _print_json(name: str, told: Told) -> None:
-    import json
-
     row: dict[str, Any] = told.outcome.to_json()
     row["file"] = name
     row["line"] = told.line
-    typer.echo(json.dumps(row, ensure_ascii=True))
+    print_json(row)
 
 
 def _printer() -> Any:  # noqa: ANN401 - a function that is printed with
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False, soft_wrap=True)
+    screen = console()
 
     def show(name: str, told: Told) -> None:
         outcome = told.outcome
         where = name if told.line is None else f"{name}:{told.line}"
         head = Text()
         head.append(outcome.meaning.value, style=_COLOURS[outcome.meaning.value])
-        head.append(f"  {_plain(outcome.recipient or '(no recipient told)')}")
+        head.append(f"  {bland(outcome.recipient or '(no recipient told)')}")
         codes = " ".join(c for c in (outcome.code, outcome.status) if c)
         if codes:
             head.append(f"  {codes}")
         head.append("  given up" if outcome.permanent else "")
-        head.append(f"  [{outcome.kind.value}] {_plain(where)}", style="dim")
-        console.print(head)
+        head.append(f"  [{outcome.kind.value}] {bland(where)}", style="dim")
+        screen.print(head)
         for label, value in (
             ("because", outcome.reason),
             ("it said", outcome.diagnostic),
@@ -149,14 +149,9 @@ def _printer() -> Any:  # noqa: ANN401 - a function that is printed with
             ("message", outcome.message_id),
         ):
             if value:
-                console.print(Text(f"    {label}: {_plain(value)[:400]}"))
+                screen.print(Text(f"    {label}: {bland(value)[:400]}"))
 
     return show
-
-
-def _plain(text: str) -> str:
-    """Return a text without control characters, fit for a terminal."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 if __name__ == "__main__":

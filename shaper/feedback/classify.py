@@ -36,6 +36,12 @@ if TYPE_CHECKING:
 __all__ = ["Told", "classify_bytes"]
 
 MAX_MESSAGES = 100_000  # of one mbox
+_ODD_LINES = 3
+_HEADER_BYTES = 256 * 1024
+# RFC 4155: a separator line follows an empty line.
+_NEXT_IN_MBOX = re.compile(
+    rb"(?<=\n\n)(?=From \S{1,320} {1,3}(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} )"
+)
 _FIELD = re.compile(rb"[!-9;-~]{1,76}:(?:[ \t]|$)")
 _MAIL_FIELDS = frozenset(
     b"return-path received from to date subject message-id mime-version content-type "
@@ -62,25 +68,29 @@ class Told:
 
 def _is_mail(data: bytes) -> bool:
     """Whether a text begins like a mail: two fields of RFC 5322, one well known."""
-    seen = known = 0
-    for line in data[:16_384].lstrip().split(b"\n")[:60]:
-        if line[:1] in b" \t" and seen:
+    seen = known = odd = 0
+    for line in data[:_HEADER_BYTES].lstrip().split(b"\n"):
+        if seen and line.startswith((b" ", b"\t")):
             continue
         if not _FIELD.match(line):
-            break
+            # Mail clients that saved it may have unfolded a line badly.
+            odd += 1
+            if not seen or odd > _ODD_LINES or not line.strip():
+                break
+            continue
         seen += 1
         known += line.partition(b":")[0].lower() in _MAIL_FIELDS
-    return known >= 2 or (known >= 1 and seen >= 3)  # noqa: PLR2004
+        if known > 1:
+            return True
+    return bool(known) and seen > 1
 
 
 def classify_bytes(data: bytes, table: Table) -> Iterator[Told]:
     """Yield what a file or stream tells, in order."""
     head = data[:4096].lstrip()
     if head.startswith((b"From ", b">From ")) and _is_mail(head.partition(b"\n")[2]):
-        for message in re.split(rb"(?m)^From (?=\S+ .*\d\d:\d\d)", data)[1:][
-            :MAX_MESSAGES
-        ]:
-            yield from _mail(b"From " + message, table)
+        for message in _NEXT_IN_MBOX.split(data)[:MAX_MESSAGES]:
+            yield from _mail(message, table)
     elif _is_mail(data):
         yield from _mail(data, table)
     else:

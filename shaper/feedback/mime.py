@@ -23,6 +23,7 @@ MAX_PARTS = 200
 MAX_DEPTH = 24
 MAX_HEADER_LINES = 2000
 MAX_DECODED = 256 * 1024
+_MAX_FOLDS = 100  # lines of one field
 
 _PARAMETER = re.compile(
     r";\s*([\w*-]{1,40})\s*=\s*(?:\"([^\"]{0,400})\"|([^\s;\"]{0,400}))"
@@ -30,6 +31,7 @@ _PARAMETER = re.compile(
 _BARE_PARAMETER = re.compile(
     r"(?:boundary|charset|report-type|name)\s{0,3}=", re.IGNORECASE
 )
+_FIELD_LINE = re.compile(rb"[!-9;-~]{1,76}:[ \t]")
 _TOKEN = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}")
 
 
@@ -105,34 +107,39 @@ def _decode(data: bytes, charset: str) -> str:
 def parse_headers(lines: list[bytes]) -> tuple[Headers, int]:
     """Read a header block; return it and the number of lines it took.
 
-    Lenient: stops at the first empty line, or at a line that is no field.
+    Stops at the first empty line. Lenient (practice, RFC 5322 2.2.3): a line that is
+    no field continues the one before when it looks like a parameter or more header
+    follows it, else the body begins there.
     """
     fields: list[tuple[str, list[str]]] = []
     used = 0
-    for line in lines[:MAX_HEADER_LINES]:
-        stripped = line.rstrip(b"\r")
-        if not stripped:
+    lines = lines[:MAX_HEADER_LINES]
+    for number, line in enumerate(lines):
+        text = line.rstrip(b"\r")[:4096].decode("utf-8", "replace")
+        if not text:
             used += 1
             break
-        text = stripped[:4096].decode("utf-8", "replace")
-        if text[0] in " \t":
-            if fields and len(fields[-1][1]) < 100:  # noqa: PLR2004 - a bound, no meaning
-                fields[-1][1].append(text.strip())
-            used += 1
-            continue
         name, colon, value = text.partition(":")
-        if not colon and fields and _BARE_PARAMETER.match(text):
-            fields[-1][1].append(text.strip())  # folded without the blank
-            used += 1
-            continue
-        if not colon or not name.strip() or " " in name.strip():
-            if used == 0 and text.startswith(("From ", ">From ")):
-                used += 1
-                continue
+        folded = text[0] in " \t"
+        if not folded and colon and name.strip() and " " not in name.strip():
+            fields.append((name.strip().lower(), [value.strip()]))
+        elif folded or (fields and _belongs(text, lines[number + 1 : number + 2])):
+            if fields and len(fields[-1][1]) < _MAX_FOLDS:
+                fields[-1][1].append(text.strip())
+        elif used or not text.startswith(("From ", ">From ")):
             break
-        fields.append((name.strip().lower(), [value.strip()]))
         used += 1
     return Headers(tuple((k, " ".join(v)) for k, v in fields)), used
+
+
+def _belongs(text: str, following: list[bytes]) -> bool:
+    """Whether a line without blank or colon is header all the same."""
+    after = following[0] if following else b""
+    return bool(
+        _BARE_PARAMETER.match(text)
+        or after.startswith((b" ", b"\t"))
+        or _FIELD_LINE.match(after)
+    )
 
 
 def _content_type(headers: Headers, default: str) -> tuple[str, dict[str, str]]:
