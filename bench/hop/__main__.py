@@ -5,8 +5,8 @@
 
 Each round runs every candidate once, in turn, at each size: straight to
 smtp-sink, Postfix's own before-queue proxy in front of it (a null content
-filter), a raw relay in Python that judges nothing (the floor), the hop, and the
-hop with one Redis round trip a message. Medians over
+filter), a raw relay in Python that judges nothing (the floor), the hop, the whole
+daemon, and the hop with one plain Redis round trip a message. Medians over
 the rounds. CPU seconds are those of the server under test with all its
 children, Redis included; the rates depend on what else the machine does.
 """
@@ -74,6 +74,10 @@ def _start(stack: ExitStack, command: str) -> list[Candidate]:
     port = free_port()
     pid = stack.enter_context(server([*base, str(port), str(sink)], port))
     found.append(Candidate("hop", port, (pid,)))
+    port = free_port()
+    whole = [sys.executable, "-m", "bench.hop.whole", str(port), str(sink)]
+    pid = stack.enter_context(server(whole, port))
+    found.append(Candidate("whole daemon, own Redis", port, (pid,)))
     redis = stack.enter_context(RedisServer())
     port = free_port()
     pid = stack.enter_context(server([*base, str(port), str(sink), redis.url], port))
