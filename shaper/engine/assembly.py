@@ -63,6 +63,7 @@ class Engine:
         self.orders = Orders(context, self.held, self.trickle)
         self.notices = Notices(context, self.casebook, self.held, self.trickle, compose)
         self.delivery.on_finished = self._finished
+        self.delivery.on_notice = self._noticed
 
     async def restore(self, journal: Iterable[dict[str, Any]]) -> None:
         """Rebuild everything from the journal's lines and the spool.
@@ -112,6 +113,9 @@ class Engine:
                 await self.senders.reinstate(name, standing)
         held = sum(len(self.held.of_sender(name)) for name in names)
         return {"audit_lines": lines, "messages_still_held": held}
+
+    def _noticed(self, message: HeldMessage) -> None:
+        self.trickle.arrived(message, None, self.context.clock())
 
     def _finished(self, message: HeldMessage) -> None:
         delivered = sum(fate == "delivered" for fate in message.fates.values())

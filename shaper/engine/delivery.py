@@ -58,6 +58,7 @@ class Delivery:
         self._held = held
         self._send = send
         self.on_finished: Callable[[HeldMessage], None] = lambda _message: None
+        self.on_notice: Callable[[HeldMessage], None] = lambda _message: None
         self.on_replies: Callable[[HeldMessage, Mapping[int, Reply], Reply], None] = (
             lambda _message, _replies, _end: None
         )
@@ -168,10 +169,12 @@ class Delivery:
         writer = self._spool.begin(notice)
         try:
             writer.write(content)
-            self._held.put(await writer.commit())
+            message = await writer.commit()
         except SpoolFullError:
             writer.abort()
             raise
+        self._held.put(message)
+        self.on_notice(message)
 
     async def _header(self, message_id: str) -> bytes:
         """Return the header block of a held message, bounded."""

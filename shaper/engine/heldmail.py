@@ -126,6 +126,8 @@ class HeldMail:
 
     async def publish(self, message: HeldMessage) -> None:
         """Copy a message's facts to Redis; a failure is left to ``republish``."""
+        if message.notice:
+            return  # not mail that anybody waits for
         body = message.meta_json() | {
             "size": message.size,
             "order": message.order,
