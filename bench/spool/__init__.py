@@ -1,0 +1,1 @@
+"""How fast the spool is on this disk: `python -m bench.spool`."""

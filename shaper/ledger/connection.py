@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis import exceptions
+from redis.asyncio.sentinel import SentinelConnectionPool
 
 from shaper.core.ports import StateUnavailableError
 
@@ -95,5 +96,9 @@ class Connection:
         return await self.call(work, keys[0])
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, those to sentinels included."""
         await self._client.aclose()
+        pool = getattr(self._client, "connection_pool", None)
+        if isinstance(pool, SentinelConnectionPool):
+            for sentinel in pool.sentinel_manager.sentinels:
+                await sentinel.aclose()
