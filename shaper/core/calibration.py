@@ -38,7 +38,7 @@ __all__ = ["calibrate"]
 
 _SHIPPED_RATE = 3e-5  # what the shipped factors were fitted to, per sender-day
 _TAIL = 5.0  # a day passes y times the limit y**-5 times as often
-_TAIL_DAYS = 10_000.0
+_TAIL_DAYS = 12_000.0
 # History may widen the shipped limits, not narrow them: few hosts have the tens
 # of thousands of sender-days that would be needed to know that they may be.
 _LEAST, _MOST = 1.0, 10.0

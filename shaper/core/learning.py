@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from shaper.core.contacts import NEVER
 from shaper.core.model import BUCKETS
 from shaper.core.rhythm import hour_bit
-from shaper.core.surprise import close_day, elapse, lift, limits
+from shaper.core.surprise import LONGEST_GAP, close_day, elapse, lift, limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +74,8 @@ def familiarity(profile: Profile, recipients: Sequence[int], now: float) -> floa
 
     The mean over recipients, so one friend does not carry a list of strangers.
     """
-    profile.contacts.elapse(now)
+    if 0 < now - profile.seen < LONGEST_GAP:
+        profile.contacts.elapse(now)
     counts = profile.contacts.tiers(recipients)
     total = sum(counts)
     if not total:

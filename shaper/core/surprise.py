@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from shaper.core.profile import Profile
 
 __all__ = [
+    "LONGEST_GAP",
     "add_bounces",
     "add_message",
     "close_day",
@@ -55,7 +56,7 @@ _LEAST_STRANGER = 1.5  # nats of a never-seen recipient, in the recipient bucket
 _DAILY_LESSON = 10.0  # messages' worth of tier counts that one day can teach
 _TIER_MEMORY = 400.0  # messages' worth of tier counts kept
 _BACKWARD = 86400.0  # a clock this far behind was wrong before, not now
-_FORWARD = 1e10  # seconds; no clock jumps so far
+LONGEST_GAP = 1e10  # seconds; no clock jumps so far
 _FULL = 1e9  # no bucket holds more, so that no sum leaves the float range
 
 
@@ -66,8 +67,8 @@ def elapse(profile: Profile, model: Model, now: float) -> None:
     small steps are other instances' clocks, a large one is a correction.
     """
     dt = now - profile.seen
-    if not 0 < dt < _FORWARD:
-        if -_FORWARD < dt < -_BACKWARD:
+    if not 0 < dt < LONGEST_GAP:
+        if -LONGEST_GAP < dt < -_BACKWARD:
             profile.seen = now
             profile.day = min(profile.day, int(now // 86400))
         return
