@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from shaper.cli import change, read, service
 from shaper.cli.failure import USAGE, CliError
+from shaper.cli.options import Config, Socket
 from shaper.cli.output import fail
 
 __all__ = ["app", "run"]
@@ -36,8 +36,38 @@ _UsageError: Any = typer.BadParameter.__mro__[1]
 _ClickError: Any = _UsageError.__mro__[1]
 
 
+class _AsGiven:
+    """Takes the place of typer's conversion of a value: none is wanted."""
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:  # noqa: ANN401
+        del param, ctx
+        return value
+
+
+def _as_given(parameters: list[Any]) -> list[Any]:
+    """Keep typer from loading pydantic, which takes longer than all the rest.
+
+    Since 0.28 typer converts every value by a pydantic adapter that it makes at
+    first use. The options here are texts and flags, and commands convert texts
+    themselves, so nothing is lost; older versions do not look at this attribute.
+    """
+    for parameter in parameters:
+        parameter._runtime_param = _AsGiven()  # noqa: SLF001
+    return parameters
+
+
+class _Command(TyperCommand):
+    """A command whose options come as texts and flags."""
+
+    def get_params(self, ctx: Any) -> Any:  # noqa: ANN401
+        return _as_given(super().get_params(ctx))
+
+
 class _Group(TyperGroup):
     """Replaces the stand-in of a late command when it is about to run."""
+
+    def get_params(self, ctx: Any) -> Any:  # noqa: ANN401
+        return _as_given(super().get_params(ctx))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401
         name, found, rest = super().resolve_command(ctx, args)
@@ -66,18 +96,8 @@ def _stand_in() -> None:
 def common(
     context: typer.Context,
     *,
-    socket: Annotated[
-        Path | None,
-        typer.Option(
-            "--socket",
-            help="The daemon's admin socket, else $MAILSHAPER_SOCKET, else the "
-            "configuration's.",
-        ),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", help="Configuration file, else $MAILSHAPER_CONFIG."),
-    ] = None,
+    socket: Socket = "",
+    config: Config = "",
 ) -> None:
     """Look after outbound mail that does not look like its sender."""
     context.obj = {"socket": socket, "config": config}
@@ -88,6 +108,14 @@ change.register(app)
 service.register(app)
 for _name, (_, _help) in _LATE.items():
     app.command(_name, help=_help)(_stand_in)
+for _info in app.registered_commands:
+    _info.cls = _Command
+for _group in app.registered_groups:
+    _group.cls = _Group
+    for _info in (
+        _group.typer_instance.registered_commands if _group.typer_instance else ()
+    ):
+        _info.cls = _Command
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -5,6 +5,7 @@ Each says what happened in messages and recipients, and what to type next.
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Annotated, Any
 
@@ -28,7 +29,11 @@ Filter = Annotated[
 ]
 Rate = Annotated[
     str,
-    typer.Option("--rate", help="Let it out paced: 20/m or 100/h. Default: at once."),
+    typer.Option(
+        "--rate",
+        metavar="RATE",
+        help="Let it out paced: 20/m or 100/h. Default: at once.",
+    ),
 ]
 
 
@@ -82,6 +87,7 @@ def release(
         str,
         typer.Option(
             "--filter",
+            metavar="FILTER",
             help="Only held mail that matches; the sender stays as it is.",
         ),
     ] = "",
@@ -155,7 +161,10 @@ def exempt(
     sender: Sender,
     *,
     until: Annotated[
-        str, typer.Option("--until", help="When it ends: 2h, 7d, or a date.")
+        str,
+        typer.Option(
+            "--until", metavar="WHEN", help="When it ends: 2h, 7d, or a date."
+        ),
     ] = "",
     end: Annotated[bool, typer.Option("--end", help="End it now.")] = False,
     reason: Reason = "",
@@ -192,11 +201,13 @@ def plan(
     sender: Sender,
     *,
     start: Annotated[
-        str, typer.Option("--from", help="Start: now, 2h, or a date.")
+        str, typer.Option("--from", metavar="WHEN", help="Start: now, 2h, or a date.")
     ] = "now",
-    end: Annotated[str, typer.Option("--to", help="End: 4h, or a date.")],
+    end: Annotated[
+        str, typer.Option("--to", metavar="WHEN", help="End: 4h, or a date.")
+    ],
     messages: Annotated[
-        int, typer.Option("--messages", help="How many at most.", min=1)
+        str, typer.Option("--messages", metavar="N", help="How many at most.")
     ],
     reason: Reason = "",
     dry_run: DryRun = False,
@@ -204,16 +215,18 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Expect a burst of a sender, such as Tuesday's newsletter."""
+    if not re.fullmatch(r"[1-9]\d{0,8}", messages):
+        raise CliError(USAGE, f"--messages: {messages!r} is no number from 1 on")
     since, to = moment(start, "--from"), moment(end, "--to")
     result, change_id = send(
         context, "plan", reason=reason, dry_run=dry_run, change_id=change_id,
-        sender=sender, to=to, messages=messages, **{"from": since},
+        sender=sender, to=to, messages=int(messages), **{"from": since},
     )  # fmt: skip
     would = "would be" if dry_run else "is"
     _done(
         result,
         [
-            f"A burst of {messages:,} messages of {bland(sender)} {would} expected",
+            f"{int(messages):,} messages of {bland(sender)} {would} expected",
             f"from {clock(since)} to {clock(to)}.",
         ],
         change_id=change_id, dry_run=dry_run, as_json=as_json,

@@ -25,23 +25,19 @@ _DEFAULT_RUNTIME = "/run/mailshaper"
 _TIMEOUT = 60.0  # seconds; Redis that hangs is given up by the daemon before
 
 
-def config_path(given: Path | None) -> Path | None:
+def config_path(given: str) -> Path | None:
     """Return the configuration file to read; None when there is none to be had.
 
     A file that was named is returned even when it is missing: that is an error.
     """
-    if given is not None:
-        return given
-    if named := os.environ.get("MAILSHAPER_CONFIG"):
+    if named := given or os.environ.get("MAILSHAPER_CONFIG"):
         return Path(named)
     return DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None
 
 
-def socket_path(given: Path | None, config: Path | None) -> Path:
+def socket_path(given: str, config: str) -> Path:
     """Return where the daemon listens. Raises CliError for an unreadable file."""
-    if given is not None:
-        return given
-    if named := os.environ.get("MAILSHAPER_SOCKET"):
+    if named := given or os.environ.get("MAILSHAPER_SOCKET"):
         return Path(named)
     sections = _sections(config_path(config))
     if path := _text(sections, "admin", "socket"):

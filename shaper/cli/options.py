@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -17,8 +16,10 @@ __all__ = [
     "Id",
     "Json",
     "Name",
+    "OfSender",
     "Reason",
     "Sender",
+    "Socket",
     "client",
     "send",
 ]
@@ -29,7 +30,7 @@ _COMPLETION_TIMEOUT = 0.5  # seconds; nobody waits longer for a tab key
 def _known(kind: str, incomplete: str) -> list[str]:
     """Return names from the daemon; a tab key never shows an error."""
     try:
-        found = Client(socket_path(None, None), _COMPLETION_TIMEOUT).ask("complete")
+        found = Client(socket_path("", ""), _COMPLETION_TIMEOUT).ask("complete")
         return [name for name in found[kind] if name.startswith(incomplete)]
     except (CliError, OSError, KeyError, TypeError, AttributeError):
         return []
@@ -61,12 +62,19 @@ Name = Annotated[
 ]
 OfSender = Annotated[
     str,
-    typer.Option("--sender", help="Only mail of this sender.", autocompletion=_senders),
+    typer.Option(
+        "--sender",
+        metavar="SENDER",
+        help="Only mail of this sender.",
+        autocompletion=_senders,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Plain JSON, one object per line.")]
 Reason = Annotated[
     str,
-    typer.Option("--reason", help="Why; kept in the audit journal. Required."),
+    typer.Option(
+        "--reason", metavar="TEXT", help="Why; kept in the audit journal. Required."
+    ),
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what would happen; change nothing.")
@@ -75,20 +83,33 @@ Id = Annotated[
     str,
     typer.Option(
         "--id",
+        metavar="ID",
         help="Name of this change. The same id twice is one change: "
         "repeat it after a crash. Made up unless given.",
     ),
 ]
+# Paths and numbers are texts here too: see ``shaper.cli.app``.
 Config = Annotated[
-    Path | None,
-    typer.Option("--config", help="Configuration file, else $MAILSHAPER_CONFIG."),
+    str,
+    typer.Option(
+        "--config", metavar="FILE", help="Configuration file, else $MAILSHAPER_CONFIG."
+    ),
+]
+Socket = Annotated[
+    str,
+    typer.Option(
+        "--socket",
+        metavar="PATH",
+        help="The daemon's admin socket, else $MAILSHAPER_SOCKET, else the "
+        "configuration's.",
+    ),
 ]
 
 
 def client(context: typer.Context) -> Client:
     """Return the client for the socket that the command line names."""
-    given: dict[str, Path | None] = context.obj or {}
-    return Client(socket_path(given.get("socket"), given.get("config")))
+    given: dict[str, str] = context.obj or {}
+    return Client(socket_path(given.get("socket", ""), given.get("config", "")))
 
 
 def send(

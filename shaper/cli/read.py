@@ -138,10 +138,14 @@ def audit(
     context: typer.Context,
     *,
     since: Annotated[
-        str, typer.Option("--since", help="From when: 2h, 7d ago, or a date.")
+        str,
+        typer.Option(
+            "--since", metavar="WHEN", help="From when: 2h, 7d ago, or a date."
+        ),
     ] = "",
     sender: Annotated[
-        str, typer.Option("--sender", help="Only this sender (or case).")
+        str,
+        typer.Option("--sender", metavar="SENDER", help="Only this sender (or case)."),
     ] = "",
     as_json: Json = False,
 ) -> None:

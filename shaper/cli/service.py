@@ -20,11 +20,11 @@ def register(app: typer.Typer) -> None:
     app.command()(daemon)
 
 
-def _path(context: typer.Context, given: Path | None) -> Path | None:
-    return config_path(given or (context.obj or {}).get("config"))
+def _path(context: typer.Context, given: str) -> Path | None:
+    return config_path(given or (context.obj or {}).get("config", ""))
 
 
-def check_config(context: typer.Context, *, config: Config = None) -> None:
+def check_config(context: typer.Context, *, config: Config = "") -> None:
     """Read the configuration as the daemon would; exit with 78 when it is wrong."""
     from shaper.config import ConfigError, load
 
@@ -41,7 +41,7 @@ def check_config(context: typer.Context, *, config: Config = None) -> None:
         say(f"{shell(str(path))} is valid.")
 
 
-def daemon(context: typer.Context, *, config: Config = None) -> None:
+def daemon(context: typer.Context, *, config: Config = "") -> None:
     """Run the shaper in the foreground until it is told to stop."""
     from shaper.daemon import main
 
