@@ -1,0 +1,45 @@
+"""A wall clock that a test moves, for a daemon in another process.
+
+``python -m tests.support.clock FILE daemon --config ...`` runs the ``mailshaper``
+command with ``time.time`` shifted by the seconds that FILE holds. Only the wall
+clock is moved, as an administrator or NTP would move it; timers and timeouts go
+by the monotonic clock and stay.
+"""
+
+import mmap
+import struct
+import sys
+import time
+from pathlib import Path
+
+_OFFSET = struct.Struct("d")
+
+
+class SteppedClock:
+    """The test's end: writes the offset."""
+
+    def __init__(self, path: Path) -> None:
+        """Begin with the right time."""
+        self.path = path
+        self.offset = 0.0
+        path.write_bytes(_OFFSET.pack(0.0))
+
+    def step(self, seconds: float) -> None:
+        """Move the clock, back too."""
+        self.offset += seconds
+        with self.path.open("r+b") as file:
+            file.write(_OFFSET.pack(self.offset))
+
+
+def _shift(path: Path) -> None:
+    real = time.time
+    with path.open("rb") as file:
+        shared = mmap.mmap(file.fileno(), _OFFSET.size, prot=mmap.PROT_READ)
+    time.time = lambda: real() + float(_OFFSET.unpack(shared[: _OFFSET.size])[0])
+
+
+if __name__ == "__main__":
+    _shift(Path(sys.argv.pop(1)))
+    from shaper.cli import main
+
+    main()
