@@ -70,7 +70,7 @@ class RedisLedger:
     async def load(self, sender: str) -> tuple[int, bytes]:
         """Return version and record of a sender, (0, b"") when it is new."""
         key = self._keys.record(sender)
-        stored = await self._connection.command("GET", key)
+        stored = await self._connection.hot("GET", key)
         if stored is None:
             return 0, b""
         head, newline, record = bytes(stored).partition(b"\n")
@@ -137,11 +137,11 @@ class RedisLedger:
         """Remember which login owns an MTA queue id."""
         milliseconds = max(1, int(ttl * 1000))
         key = self._keys.login(queue_id)
-        await self._connection.command("SET", key, octets(login), "PX", milliseconds)
+        await self._connection.hot("SET", key, octets(login), "PX", milliseconds)
 
     async def get_login(self, queue_id: str) -> str | None:
         """Return the login of a queue id."""
-        login = await self._connection.command("GET", self._keys.login(queue_id))
+        login = await self._connection.hot("GET", self._keys.login(queue_id))
         return None if login is None else text(login)
 
     # -- cases

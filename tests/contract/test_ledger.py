@@ -310,7 +310,7 @@ async def test_only_one_call_tries_a_server_that_failed(own, own_server, monkeyp
 
     monkeypatch.setattr(own._connection._client, "execute_command", counted)
     results = await asyncio.gather(
-        *(own.load("s") for _ in range(50)), return_exceptions=True
+        *(own.ping() for _ in range(50)), return_exceptions=True
     )
     assert {type(one) for one in results} == {StateUnavailableError}
     assert len(tries) == 1
