@@ -161,9 +161,11 @@ class HopTransaction:
 
     async def write(self, chunk: bytes) -> None:
         """Pass content on as on the wire, with back-pressure."""
+        if self._link is None:
+            return  # the loss is told by ``finish``
         self._pending.append(chunk)
         self._pending_size += len(chunk)
-        if self._pending_size >= _COALESCE and self._link is not None:
+        if self._pending_size >= _COALESCE:
             await self._link.write(self._take_pending())
 
     async def finish(self) -> Reply:

@@ -100,6 +100,7 @@ class Link(asyncio.Protocol):
         self.extensions = {k.upper(): v for k, v in extensions.items()}
         self.last_used = loop.time()
         self.messages = 0
+        self.lent = False  # to a transaction, ever
         self.generation = 0  # of the settings it was opened with
         self.resets = 0  # RSET in a row, without a delivered message
         self.on_close: Callable[[Link], None] | None = None

@@ -36,6 +36,8 @@ class Pool:
         self._idle: list[Link] = []
         self._waiters: deque[asyncio.Future[Link | Reply | None]] = deque()
         self._reaper: asyncio.TimerHandle | None = None
+        self._dialling = 0
+        self._dials: set[asyncio.Task[None]] = set()
         self._closed = False
         self._generation = 0  # of the settings
 
@@ -48,20 +50,30 @@ class Pool:
         """Return a connection and whether it was used before, or a 4yz reply.
 
         ``fresh`` asks for a new connection, after an old one turned out dead.
+        Without it, whatever is there first is taken: a new connection, or one
+        that comes back. A next hop with few processes accepts more connections
+        than it greets, and those must not be waited for.
         """
         while True:
             if not fresh and (link := self._take_idle()):
-                return link, True
+                return self._lend(link)
             if self.open < self._settings.max_connections:
-                return await self._dial()
-            if fresh and self._idle:
+                self.open += 1
+                self._dialling += 1
+                if fresh:
+                    opened = await self._dial()
+                    return opened if isinstance(opened, Reply) else self._lend(opened)
+                task = asyncio.get_running_loop().create_task(self._dial_for_waiters())
+                self._dials.add(task)
+                task.add_done_callback(self._dials.discard)
+            elif fresh and self._idle:
                 self._retire(self._idle[0])  # makes room
                 continue
             answer = await self._wait()
             if isinstance(answer, Reply):
                 return answer
             if answer is not None:
-                return answer, True
+                return self._lend(answer)
 
     def release(self, link: Link) -> None:
         """Give a connection back in a state in which MAIL may follow."""
@@ -78,11 +90,12 @@ class Pool:
             link.quit()
             self.lost(link)
             return
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(link)
-                return
+        self._hand_out(link)
+
+    def _hand_out(self, link: Link) -> None:
+        """Give a connection to the first in line, or keep it."""
+        if self._answer_first(link):
+            return
         if len(self._idle) >= self._settings.max_idle:
             link.quit()
             self.lost(link)
@@ -109,13 +122,15 @@ class Pool:
     def close(self) -> None:
         """Close idle connections; lent ones close when they come back."""
         self._closed = True
+        for task in self._dials:
+            task.cancel()
         self._retire_all()
         if self._reaper is not None:
             self._reaper.cancel()
             self._reaper = None
 
-    async def _dial(self) -> tuple[Link, bool] | Reply:
-        self.open += 1
+    async def _dial(self) -> Link | Reply:
+        """Open a connection; the caller has counted it already."""
         generation = self._generation
         link: Link | Reply | None = None
         try:
@@ -123,14 +138,31 @@ class Pool:
         finally:
             if not isinstance(link, Link):
                 self.open -= 1
-                self._wake()
+            self._dialling -= 1
         if isinstance(link, Reply):
             return link
         link.generation = generation
         self.extensions = frozenset(link.extensions)
         size = link.extensions.get("SIZE", "").strip()
         self.size_limit = int(size) if size.isascii() and size.isdigit() else 0
-        return link, False
+        return link
+
+    async def _dial_for_waiters(self) -> None:
+        link = await self._dial()
+        if isinstance(link, Reply):
+            # While others are alive, one of them will come back: a next hop
+            # that takes no further connection is not a next hop that is down.
+            if self.open <= self._dialling:
+                self._answer_first(link)
+        elif self._closed or link.closed:
+            link.quit()
+            self.lost(link)
+        else:
+            self._hand_out(link)
+
+    def _lend(self, link: Link) -> tuple[Link, bool]:
+        reused, link.lent = link.lent, True
+        return link, reused
 
     async def _wait(self) -> Link | Reply | None:
         loop = asyncio.get_running_loop()
@@ -152,11 +184,15 @@ class Pool:
 
     def _wake(self) -> None:
         """Let the first in line try to open a connection."""
+        self._answer_first(None)
+
+    def _answer_first(self, answer: Link | Reply | None) -> bool:
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
-                waiter.set_result(None)
-                return
+                waiter.set_result(answer)
+                return True
+        return False
 
     def _take_idle(self) -> Link | None:
         now = asyncio.get_running_loop().time()

@@ -371,3 +371,19 @@ async def test_tls_is_spoken_when_asked_for_and_only_then(make, next_hop):
 
 def test_the_modern_hop_of_these_tests_pipelines():
     assert "PIPELINING" in MODERN
+
+
+@pytest.mark.parametrize("step", [HANG, DROP, "421 4.3.2 Too many connections"])
+async def test_a_next_hop_with_few_processes_is_no_trouble(make, next_hop, step):
+    forwarder = make(next_hop.port, connect_timeout=30, wait_timeout=30)
+    both = [forwarder.begin(ENVELOPE, CLIENT) for _ in range(2)]
+    for transaction in both:
+        await transaction.rcpt(0)
+    # From now on it greets nobody, as a Postfix service does whose processes are
+    # all taken, or turns everybody away.
+    next_hop.on("connect", step)
+    for transaction in both:
+        await transaction.abandon()
+    async with asyncio.timeout(15):
+        results = await asyncio.gather(*(deliver(forwarder) for _ in range(8)))
+    assert all(end.positive for _, end in results)
