@@ -14,7 +14,7 @@ import typer
 from shaper.cli.failure import USAGE, CliError
 from shaper.cli.options import DryRun, Id, Json, OfSender, Reason, Sender, send
 from shaper.cli.output import command, counts, print_json, say
-from shaper.cli.times import age, clock, moment, rate
+from shaper.cli.times import age, clock, iso, moment, rate
 from shaper.core.text import bland
 
 __all__ = ["register"]
@@ -180,7 +180,7 @@ def exempt(
     at = moment(until, "--until") if until else 0.0
     result, change_id = send(
         context, "exempt", reason=reason, dry_run=dry_run, change_id=change_id,
-        sender=sender, until=at,
+        again=f"--until {iso(at)}" if until else "", sender=sender, until=at,
     )  # fmt: skip
     would = "would be" if dry_run else "is"
     line = (
@@ -220,13 +220,14 @@ def plan(
     since, to = moment(start, "--from"), moment(end, "--to")
     result, change_id = send(
         context, "plan", reason=reason, dry_run=dry_run, change_id=change_id,
-        sender=sender, to=to, messages=int(messages), **{"from": since},
+        again=f"--from {iso(since)} --to {iso(to)}", sender=sender, to=to,
+        messages=int(messages), **{"from": since},
     )  # fmt: skip
-    would = "would be" if dry_run else "is"
+    would = "would be" if dry_run else "are"
     _done(
         result,
         [
-            f"{int(messages):,} messages of {bland(sender)} {would} expected",
+            f"Up to {int(messages):,} messages of {bland(sender)} {would} expected",
             f"from {clock(since)} to {clock(to)}.",
         ],
         change_id=change_id, dry_run=dry_run, as_json=as_json,
@@ -252,16 +253,12 @@ def forget(
     cases, held = found["cases"], found["held"]
     lines = [f"{bland(address)}: {cases} cases as sender, {held} held messages."]
     if not dry_run:
-        removed = {
-            key: value
-            for key, value in result.items()
-            if key not in {"found", "address"}
-        }
-        lines.append(
-            "Removed: "
-            + (", ".join(f"{bland(k)} {v}" for k, v in removed.items()) or "done")
-            + "."
-        )
+        removed = [
+            f"{bland(name).replace('_', ' ')} {value}"
+            for name, value in result.items()
+            if name not in {"found", "address"}
+        ]
+        lines.append(f"Done: {', '.join(removed) or 'nothing is stored any more'}.")
         if held:
             lines.append("Held mail still names the address until it has left.")
     _done(result, lines, change_id=change_id, dry_run=dry_run, as_json=as_json)

@@ -258,11 +258,8 @@ def _facts(out: Console, facts: list[tuple[str, str]]) -> None:
 
 def _wrapped(out: Console, text: str, indent: str = "") -> None:
     """Print harmless text, folded at the width behind an indent."""
-    grid = Table.grid()
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
-    grid.add_row(indent, Text(bland(text)))
-    out.print(grid)
+    for line in Text(bland(text)).wrap(out, out.width - len(indent)):
+        out.print(Text(indent) + line)
 
 
 def _line(out: Console, text: str, style: str = "") -> None:

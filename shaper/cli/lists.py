@@ -120,6 +120,10 @@ def audit_line(line: dict[str, Any]) -> str:
     if state := rest.pop("state", ""):
         words.append(bland(str(state)))
     by, reason = rest.pop("by", ""), rest.pop("reason", "")
+    if (exemption := rest.pop("exemption", None)) and isinstance(exemption, list):
+        words.append(f"exempt until {clock(exemption[0])}")
+    if plans := rest.pop("plans", None):
+        words.append(f"{len(plans)} planned")
     rest.pop("since", None)
     rest.pop("evidence", None)
     words += [f"{bland(k)}={_value(v)}" for k, v in rest.items()]

@@ -9,6 +9,7 @@ import typer
 
 from shaper.cli.client import Client, socket_path
 from shaper.cli.failure import TEMPFAIL, USAGE, CliError
+from shaper.cli.output import shell
 
 __all__ = [
     "Config",
@@ -119,12 +120,14 @@ def send(
     reason: str,
     dry_run: bool,
     change_id: str,
+    again: str = "",
     **arguments: Any,  # noqa: ANN401
 ) -> tuple[Any, str]:
     """Ask for a change; return its result and its id. Raises CliError.
 
     A change that may or may not have happened names its id, so that the operator
-    can repeat it without harm.
+    can repeat it without harm; ``again`` are options that must not be worked out
+    anew then, such as the end of two hours from now.
     """
     if not reason.strip():
         raise CliError(
@@ -133,7 +136,8 @@ def send(
             "add --reason '...': it is kept in the audit journal with your name",
         )
     change_id = change_id or os.urandom(8).hex()
-    repeat = f"repeat the same command with --id {change_id}; twice is once"
+    options = f"--id {shell(change_id)} {again}".rstrip()
+    repeat = f"repeat the same command with {options}; twice is once"
     try:
         result = client(context).ask(
             command, reason=reason, dry_run=dry_run, id=change_id, **arguments

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from shaper.cli.failure import USAGE, CliError
 
-__all__ = ["age", "clock", "moment", "rate", "size"]
+__all__ = ["age", "clock", "iso", "moment", "rate", "size"]
 
 _DURATION = re.compile(r"(\d{1,9})([smhdw])")
 _RATE = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(?:/(s|m|h))?")
@@ -25,10 +25,10 @@ def moment(text: str, option: str, *, past: bool = False) -> float:
     """Return the Unix time that ``text`` means. Raises CliError."""
     now = time.time()
     if text == "now":
-        return now
+        return float(round(now))
     if found := _DURATION.fullmatch(text):
         seconds = int(found[1]) * _SECONDS[found[2]]
-        at = now - seconds if past else now + seconds
+        at = float(round(now - seconds if past else now + seconds))
         if past:
             return max(at, 0.0)
         text = f"{text} from now"
@@ -66,9 +66,14 @@ def clock(at: float) -> str:
     return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
+def iso(at: float) -> str:
+    """Return a time that can be typed again, to the second."""
+    return datetime.fromtimestamp(at).astimezone().isoformat(timespec="seconds")
+
+
 def age(seconds: float) -> str:
     """Return a duration in its two largest units."""
-    left = max(int(seconds), 0)
+    left = max(round(seconds), 0)
     parts: list[str] = []
     for unit in ("d", "h", "m", "s"):
         count, left = divmod(left, _SECONDS[unit])

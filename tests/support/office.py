@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from shaper.admin import AdminServer
 from shaper.audit import AuditJournal
 from shaper.core.envelope import Client, Envelope, Recipient
-from shaper.core.message import Action, HeldMessage, Submission
+from shaper.core.message import Action, Submission
 from shaper.core.reply import Reply
 from shaper.engine.assembly import Engine
 from shaper.engine.context import Context
@@ -148,8 +148,14 @@ async def office(redis_url: str, directory: Path) -> AsyncIterator[Office]:
     ledger = RedisLedger.connect(redis_url)
     context = Context(ledger, spool, audit, time.time, b"k" * 32)
 
-    async def send(message: HeldMessage, *_: Any) -> Any:
-        raise AssertionError(f"{message.id} is sent though no trickle runs")
+    async def send(
+        envelope: Envelope,
+        client: Client,
+        chunks: AsyncIterator[bytes],
+        recipients: Sequence[int],
+    ) -> tuple[Mapping[int, Reply], Reply]:
+        del client, chunks, recipients
+        raise AssertionError(f"{envelope} is sent though no trickle runs")
 
     numbers = itertools.count(1)
     engine = Engine(context, send, lambda: f"c{next(numbers)}")
