@@ -15,6 +15,7 @@ import json
 import math
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from operator import truediv
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shaper.core.learning import acquit, convict, familiarity, learn
@@ -46,6 +47,8 @@ __all__ = [
 BUDGET = 1e-4  # false slow alarms per active sender-day that the limits aim at
 _SLOW = -math.log(BUDGET)
 _BOUNCES = "bounces"
+_NAMES = (*(b.name for b in BUCKETS), _BOUNCES)
+_UNITS = (*(b.unit for b in BUCKETS), "nats")
 _BOUNCE_LIMIT = 9.0  # nats, the alarm of the CUSUM (Page 1954)
 _BOUNCE_PRIOR = 40.0  # recipients' worth of the population in a sender's ratio
 _BOUNCE_MEMORY = 500.0  # recipients' worth of outcomes remembered
@@ -202,17 +205,10 @@ def sentence(evidence: Evidence) -> str:
 
 
 def _judge(profile: Profile, model: Model, bounds: list[float]) -> Evidence:
-    parts = [
-        Part(b.name, level, bound, b.unit)
-        for b, level, bound in zip(BUCKETS, profile.levels, bounds, strict=True)
-    ]
-    parts.append(Part(_BOUNCES, profile.cusum, _BOUNCE_LIMIT, "nats"))
-    share = -1.0
-    main = _BOUNCES
-    for name, value, limit, _ in parts:
-        if value > share * limit:
-            share = value / limit
-            main = name
+    values = (*profile.levels, profile.cusum)
+    ends = (*bounds, _BOUNCE_LIMIT)
+    shares = list(map(truediv, values, ends))
+    share = max(shares)
     level = Level.NONE
     if share >= model.watch:
         level = Level.WATCH
@@ -223,8 +219,8 @@ def _judge(profile: Profile, model: Model, bounds: list[float]) -> Evidence:
         _SLOW * share,
         (_SLOW * model.watch, _SLOW, _SLOW * model.block),
         level,
-        tuple(parts),
-        main,
+        tuple(map(Part._make, zip(_NAMES, values, ends, _UNITS, strict=True))),
+        _NAMES[shares.index(share)],
     )
 
 

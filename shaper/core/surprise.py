@@ -9,6 +9,7 @@ recipients could lower would let a thief hide behind them.
 from __future__ import annotations
 
 import math
+from operator import add, mul, truediv
 from typing import TYPE_CHECKING
 
 from shaper.core.model import BUCKETS, age_class
@@ -75,7 +76,7 @@ def elapse(profile: Profile, model: Model, now: float) -> None:
     profile.seen = now
     exp = math.exp
     profile.levels = [
-        b * exp(dt * r) for b, r in zip(profile.levels, _RATES, strict=True)
+        b and b * exp(dt * r) for b, r in zip(profile.levels, _RATES, strict=True)
     ]
     profile.contacts.elapse(now)
     day = int(now // 86400)
@@ -86,22 +87,14 @@ def elapse(profile: Profile, model: Model, now: float) -> None:
 def limits(profile: Profile, model: Model) -> list[float]:
     """Return the slow limit of each bucket for this sender."""
     age = age_class(profile.days)
+    scale = model.scales[age]
     quick = _QUICK_PRIOR + profile.weight
     weights = (quick,) * _LONG + (_LONG_PRIOR + profile.long_weight,) * (_N - _LONG)
-    scale = model.scales[age]
-    return [
-        scale * f * (c + ((n * p + q) / w) ** root)
-        for f, c, n, p, q, w, root in zip(
-            model.factors[age],
-            model.offsets,
-            _PRIORS,
-            model.peaks[age],
-            profile.powers,
-            weights,
-            _ROOTS,
-            strict=True,
-        )
-    ]
+    # Written for speed, since every message asks: map and zip run in C.
+    learned = map(add, map(mul, _PRIORS, model.peaks[age]), profile.powers)
+    peaks = map(pow, map(truediv, learned, weights), _ROOTS)
+    sums = map(add, model.offsets, peaks)
+    return [scale * f * s for f, s in zip(model.factors[age], sums, strict=True)]
 
 
 def mean_powers(profile: Profile) -> list[float]:
@@ -150,7 +143,7 @@ def add_message(
     cost += _BASE + _ODD * oddness(profile.hours, model.rhythm, profile.seen)
     levels = profile.levels
     for i in range(0 if never or once else _UNFAMILIAR, _VOLUME):
-        levels[i] = min(levels[i] + cost, _FULL)
+        levels[i] += cost
     reach = never * max(cost3, _LEAST_STRANGER) + once * cost2 + lately * cost1
     levels[7] = min(levels[7] + reach, _FULL)
     levels[8] = min(levels[8] + never, _FULL)
