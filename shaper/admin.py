@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 _LONGEST_REQUEST = 1024 * 1024
 _IDLE = 30.0  # seconds until the next request line is complete
+_STALLED = 60.0  # seconds that a client may leave an answer unread
+_GRACE = 5.0  # seconds to finish a request when the daemon stops
 _CLAIM = 64  # characters of a user name that are recorded
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid (unix(7))
 
@@ -75,6 +77,7 @@ class AdminServer:
         self._path: Path | None = None
         self._inode = 0
         self._sessions: set[asyncio.Task[None]] = set()
+        self._work: set[asyncio.Task[None]] = set()
 
     async def start(self, path: Path, group: str = "") -> None:
         """Listen on ``path``, mode 0660. Raises AdminSocketError."""
@@ -86,13 +89,16 @@ class AdminServer:
         )
 
     async def stop(self) -> None:
-        """Close the socket; requests under way are abandoned at their next wait."""
+        """Close the socket; requests under way have some seconds to finish."""
         if self._server is None or self._path is None:
             return
         self._server.close()
-        for session in self._sessions:
-            session.cancel()
-        await asyncio.gather(*self._sessions, return_exceptions=True)
+        if self._work:
+            await asyncio.wait(self._work, timeout=_GRACE)
+        ending = [*self._work, *self._sessions]
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
         with contextlib.suppress(FileNotFoundError):
             # Another daemon may have taken the place since.
             if self._path.stat().st_ino == self._inode:
@@ -132,6 +138,17 @@ class AdminServer:
             return False
         if not line.endswith(b"\n"):
             return False
+        # A task of its own, so that stopping does not cut a change in two.
+        work = asyncio.create_task(self._respond(user, line, writer))
+        self._work.add(work)
+        work.add_done_callback(self._work.discard)
+        await asyncio.shield(work)
+        return True
+
+    async def _respond(
+        self, user: str, line: bytes, writer: asyncio.StreamWriter
+    ) -> None:
+        """Do what a line asks for and answer it. Raises ConnectionError."""
         try:
             answer = await self._answer(user, line)
             for row in answer.rows:
@@ -155,7 +172,6 @@ class AdminServer:
                     "its log has the details; please report them",
                 ),
             )
-        return True
 
     async def _answer(self, user: str, line: bytes) -> Answer:
         request = _parsed(line)
@@ -203,7 +219,12 @@ async def _write(writer: asyncio.StreamWriter, data: dict[str, Any]) -> None:
     # Never NaN, which is no JSON. Surrogates (octets that are not UTF-8) become
     # \\u escapes, which json keeps apart from real text.
     writer.write(json.dumps(data, allow_nan=False).encode("ascii") + b"\n")
-    await writer.drain()
+    try:
+        async with asyncio.timeout(_STALLED):
+            await writer.drain()
+    except TimeoutError as error:
+        writer.transport.abort()
+        raise ConnectionAbortedError("the client does not read") from error
 
 
 def _peer(connection: socket.socket) -> str:

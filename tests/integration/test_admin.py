@@ -231,6 +231,32 @@ async def test_what_cannot_be_opened_says_why(tmp_path):
             await server.start(path)
 
 
+async def test_a_change_under_way_is_finished_and_answered_at_the_stop(tmp_path):
+    class Slow:
+        done = False
+
+        async def cases(self, *, closed):
+            del closed
+            begun.set()
+            await go.wait()
+            self.done = True
+            return []
+
+    begun, go, control = asyncio.Event(), asyncio.Event(), Slow()
+    server = AdminServer(control, journal=list, forget=str)
+    await server.start(tmp_path / "s")
+    reader, writer = await asyncio.open_unix_connection(tmp_path / "s")
+    writer.write(b'{"command":"cases"}\n')
+    await begun.wait()
+    stopping = asyncio.create_task(server.stop())
+    await asyncio.sleep(0)
+    go.set()
+    assert json.loads(await reader.readline()) == {"ok": True, "result": []}
+    await stopping
+    assert control.done
+    writer.close()
+
+
 async def test_stopping_hangs_up_on_clients(redis_url, tmp_path):
     async with office(redis_url, tmp_path) as place:
         reader, writer = await asyncio.open_unix_connection(place.path)
