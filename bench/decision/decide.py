@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--refit", action="store_true")
     options = parser.parse_args()
-    rng = random.Random(1)
+    rng = random.Random(1)  # noqa: S311
     profile = Profile.new(START, "login")
     now = START
     known = [rng.getrandbits(64) for _ in range(CORRESPONDENTS)]
