@@ -1,0 +1,1 @@
+"""What a policy request costs: `python -m bench.policy`."""
