@@ -22,6 +22,7 @@ from shaper.feedback.postfix_line import (
     Payload,
     Queued,
     Removed,
+    is_payload,
     parse_payload,
     split_prefix,
 )
@@ -153,7 +154,7 @@ def _log_line(
     if event is not None and (not daemon or daemon in DAEMONS):
         outcome = postfix.feed(line) or _context(event, line)
         return Told(outcome, number, understood=True)
-    if daemon:
+    if daemon or is_payload(line):
         return Told(_nothing(Kind.LOG, line), number, understood=False)
     return None
 

@@ -45,9 +45,15 @@ def _read(data: bytes, table: Table, *, nested: bool) -> list[Outcome]:
     return (
         from_report(parts, returned, table)
         or read_notification(returned.own, table)
+        or (_inside(parts, table) if _is_digest(parts, nested=nested) else [])
         or from_prose(data, parts, returned, table)
         or ([] if nested else _inside(parts, table))
     )
+
+
+def _is_digest(parts: list[Part], *, nested: bool) -> bool:
+    """Whether a mail only carries others (RFC 2046 5.1.5)."""
+    return parts[0].content_type == "multipart/digest" and not nested
 
 
 def _inside(parts: list[Part], table: Table) -> list[Outcome]:

@@ -87,7 +87,8 @@ class Part:
 def _base64(data: bytes) -> bytes:
     """Decode what can be decoded of base64 (RFC 2045 6.8)."""
     kept = re.sub(rb"[^A-Za-z0-9+/]", b"", data)
-    kept = kept[: len(kept) - len(kept) % 4] or kept
+    if len(kept) % 4 == 1:
+        kept = kept[:-1]  # six bits are no octet
     try:
         return binascii.a2b_base64(kept + b"=" * (-len(kept) % 4))
     except binascii.Error:

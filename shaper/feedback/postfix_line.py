@@ -27,6 +27,7 @@ __all__ = [
     "Refusal",
     "Removed",
     "Trouble",
+    "is_payload",
     "parse_payload",
     "split_prefix",
 ]
@@ -130,6 +131,28 @@ Payload = (
 # enable_long_queue_ids).
 _ID = re.compile(
     r"(NOQUEUE|[0-9A-F]{5,20}|[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{10,30}): "
+)
+# Lines of interest to others, so that they are not taken for replies.
+_OTHER = re.compile(
+    "|".join(
+        (
+            r"(?:warning|fatal|panic|statistics|info): ",
+            r"(?:connect|disconnect) from ",
+            r"(?:lost connection|timeout|improper command pipelining) after ",
+            r"(?:bare <LF> received|too many errors) after ",
+            r"SSL_(?:accept|connect) error ",
+            r"(?:Anonymous|Trusted|Untrusted|Verified) TLS connection ",
+            r"(?:setting up|initializing the) ",
+            r"certificate verification failed for ",
+            r"discarding EHLO keywords: ",
+            r"cache \S+ |addr \S+ listed by ",
+            r"PREGREET |DNSBL rank |HANGUP |COMMAND [A-Z]+ |NON-SMTP |BARE NEWLINE ",
+            r"CONNECT from |PASS (?:OLD|NEW) |(?:WHITE|ALLOW|BLACK|DENY)LIST",
+            r"NOQUEUE: |proxy-accept: ",
+            r"(?:Deleted|Requeued|Placed on hold|Released)\b[^:]{0,20}: ",
+            r"daemon started |terminating on signal |reload -- |refreshing the ",
+        )
+    )
 )
 # A long id begins with the seconds since 1970 in base 52, so with a digit until 2090.
 _ID_BEGINS = frozenset("0123456789ABCDEFN")
@@ -262,6 +285,8 @@ def parse_payload(payload: str) -> Payload | None:
         # More than half of all lines: connections, TLS, warnings.
         if payload.startswith("connect to ") and (match := _SAID.match(payload)):
             return Trouble("", payload.rstrip(), match[3])
+        if payload.startswith("proxy-reject: "):
+            return _other("", payload.rstrip("\r\n"))
         return None
     match = _ID.match(payload)
     if match is None:
@@ -275,6 +300,11 @@ def parse_payload(payload: str) -> Payload | None:
 
 _MAX_PROGRAMS = 1000
 _PROGRAMS: dict[str, tuple[str, str]] = {}  # a cache: program name, taken apart
+
+
+def is_payload(line: str) -> bool:
+    """Whether a line without prefix is Postfix's, though it tells nothing here."""
+    return bool(_ID.match(line) or _OTHER.match(line))
 
 
 def split_prefix(line: str) -> tuple[str, str, str]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import replace
 from email import message_from_bytes, policy
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ from shaper.feedback.forms import (
     failures,
 )
 from shaper.feedback.reply import ADDRESS
-from shaper.feedback.transcript import read_transcript
+from shaper.feedback.transcript import Step, read_transcript
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -101,15 +102,25 @@ class Prose:
         return failures(self.text)
 
     @cached_property
+    def _steps(self) -> list[Step]:
+        return read_transcript(self.text)
+
+    @cached_property
+    def _phase(self) -> str:
+        """The command of a refusal that the session does not tie to a recipient."""
+        return next((step.phase for step in self._steps if not step.recipient), "")
+
+    @cached_property
     def _known(self) -> dict[str, Finding]:
         known: dict[str, Finding] = {}
-        for step in read_transcript(self.text):
+        for step in self._steps:
             if step.recipient:
                 finding = Finding(step.recipient, step.reply, step.phase)
                 known.setdefault(step.recipient.lower(), finding)
         for finding in self.failures:
             if finding.diagnostic:
-                known.setdefault(finding.recipient.lower(), finding)
+                told = replace(finding, phase=finding.phase or self._phase)
+                known.setdefault(finding.recipient.lower(), told)
         return known
 
     @cached_property
@@ -130,8 +141,9 @@ class Prose:
                 if wanted in line:
                     near = self._lines[max(0, number - 3) : number + 12]
                     joined = " ".join(part.strip() for part in near if part.strip())
-                    return Finding(recipient, joined[:MAX_DIAGNOSTIC])
-        return Finding(recipient, " ".join(self.text[:MAX_DIAGNOSTIC].split()))
+                    return Finding(recipient, joined[:MAX_DIAGNOSTIC], self._phase)
+        whole = " ".join(self.text[:MAX_DIAGNOSTIC].split())
+        return Finding(recipient, whole, self._phase)
 
 
 def mentioned(text: str, without: Iterable[str]) -> list[str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from shaper.core.meaning import LOCAL, Signals, Table, judge
 from shaper.core.outcome import Kind, Outcome
@@ -182,7 +183,11 @@ def find_address(text: str) -> str:
 
 def parse_said(text: str) -> Said:
     """Take a text apart. Total and linear; reads the first 4,000 characters."""
-    text = text[:MAX_TEXT]
+    return _parse(text[:MAX_TEXT])
+
+
+@lru_cache(maxsize=256)  # one bounce may quote one text for a thousand recipients
+def _parse(text: str) -> Said:
     match = _CODE.search(text)
     # "timed out after 421 seconds" is behind the guard in the pattern; a bare number
     # in prose remains, so one that a status follows is preferred.
@@ -229,6 +234,6 @@ def outcome_of_text(
         code=said.code,
         permanent=verdict.permanent,
         reason=verdict.reason,
-        diagnostic=text,
+        diagnostic=said.text,
         rule=verdict.rule,
     )

@@ -1,4 +1,4 @@
-# ruff: noqa: ISC004, E501
+# ruff: noqa: ISC004, E501 - bodies are written line by line
 """Bounces that follow no standard, one per family of servers.
 
 Written in the form that each server is known to use; none is from the reference

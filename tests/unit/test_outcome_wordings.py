@@ -1,4 +1,4 @@
-# ruff: noqa: E501
+# ruff: noqa: E501 - replies stand on one line, as in logs
 """Wordings of servers in the field, from their documentation and common logs.
 
 Written from general knowledge of the servers, not from the reference data, so that
