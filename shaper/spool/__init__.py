@@ -1,6 +1,6 @@
 """Held mail on disk: one self-describing file per message.
 
-``FileSpool`` implements the port ``Spool``; ``docs/adr/0003-spool-files.md``
+``FileSpool`` implements the port ``Spool``; ``docs/adr/0003-durable-state.md``
 tells why the files look as they do.
 """
 

@@ -70,13 +70,23 @@ class Directory:
         for path in (root, self.tmp, self.held, self.corrupt):
             private_directory(path)
         # Names relative to open directories: a burst looks up no long paths.
-        self._tmp_fd = os.open(self.tmp, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._held_fd = os.open(self.held, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._tmp_fd, self._held_fd, self._corrupt_fd = (
+            os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            for path in (self.tmp, self.held, self.corrupt)
+        )
 
     def close(self) -> None:
         """Close the directories."""
-        os.close(self._tmp_fd)
-        os.close(self._held_fd)
+        for fd in (self._tmp_fd, self._held_fd, self._corrupt_fd):
+            os.close(fd)
+
+    def names(self) -> list[str]:
+        """Return what lies in ``held/``, in no order."""
+        return os.listdir(self._held_fd)
+
+    def names_aside(self) -> list[str]:
+        """Return what lies in ``corrupt/``, in no order."""
+        return os.listdir(self._corrupt_fd)
 
     def clear_tmp(self) -> int:
         """Remove what was never acknowledged; return how many files."""
@@ -130,7 +140,7 @@ class Directory:
         """Read metadata and log of a held file. Raises SpoolCorruptError."""
         if not valid_name(name):
             raise SpoolCorruptError("the name is not a message id")
-        fd = _open(self.held / name)
+        fd = _open(self._held_fd, name)
         try:
             header, message, size = _head(fd)
             if message.id != name:
@@ -152,7 +162,7 @@ class Directory:
     def diagnose(self, name: str) -> str:
         """Say what is wrong with a file in ``corrupt/``."""
         try:
-            fd = _open(self.corrupt / name)
+            fd = _open(self._corrupt_fd, name)
             try:
                 header, message, _ = _head(fd)
                 _check_content(fd, header)
@@ -169,7 +179,7 @@ class Directory:
 
         Raises SpoolCorruptError.
         """
-        fd = _open(self.held / name)
+        fd = _open(self._held_fd, name)
         try:
             header, _, _ = _head(fd)
             if header.content > CHUNK:
@@ -188,7 +198,7 @@ class Directory:
         It is opened for each chunk, so that no reader who goes away leaves a
         descriptor behind.
         """
-        fd = _open(self.held / name)
+        fd = _open(self._held_fd, name)
         try:
             wanted = min(CHUNK, end - at)
             chunk = _read(fd, wanted, at)
@@ -200,7 +210,7 @@ class Directory:
 
     def history(self, name: str) -> list[dict[str, Any]]:
         """Return the intact records of a held file's log."""
-        fd = _open(self.held / name)
+        fd = _open(self._held_fd, name)
         try:
             header, _, size = _head(fd)
             return unseal(_read(fd, size - header.log_at, header.log_at)).records
@@ -216,7 +226,7 @@ class Directory:
         line = seal(record)
         if not tail.ended:
             line = b"\n" + line
-        fd = _open(self.held / name, _APPEND)
+        fd = _open(self._held_fd, name, _APPEND)
         try:
             size = os.fstat(fd).st_size
             if size < tail.end:
@@ -231,9 +241,9 @@ class Directory:
         return Tail(end)
 
 
-def _open(path: Path, how: int = _READ) -> int:
+def _open(directory: int, name: str, how: int = _READ) -> int:
     try:
-        fd = os.open(path, how)
+        fd = os.open(name, how, dir_fd=directory)
     except OSError as error:
         if error.errno in _EXHAUSTED:
             raise SpoolFullError(f"spool: {error}") from error

@@ -379,8 +379,7 @@ class FileSpool:
         if left := self.directory.clear_tmp():
             log.info("removed %d unfinished messages, never acknowledged", left)
         found: list[Found] = []
-        for path in self.directory.held.iterdir():
-            name = path.name
+        for name in self.directory.names():
             try:
                 one = self.directory.scan_one(name)
             except SpoolCorruptError as error:
@@ -394,9 +393,9 @@ class FileSpool:
         for one in found:
             self._entries[one.message.id] = _Entry(one.message, one.tail)
             self._octets += one.tail.end
-        for path in self.directory.corrupt.iterdir():
-            if path.name not in self._corrupt:
-                self._corrupt[path.name] = self.directory.diagnose(path.name)
+        for name in self.directory.names_aside():
+            if name not in self._corrupt:
+                self._corrupt[name] = self.directory.diagnose(name)
 
     def _set_aside(self, name: str, reason: str) -> None:
         log.error("spool file %r is damaged: %s; moved to corrupt/", name, reason)
