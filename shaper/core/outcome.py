@@ -42,11 +42,13 @@ class Kind(StrEnum):
 class Outcome:
     """One recipient's outcome. Texts are as the other side wrote them.
 
-    ``permanent`` says that whoever speaks has given up: class 5, a bounce that is
-    no delay warning, a log line that says bounced or expired. It says nothing
-    about why: only the meaning ``dead_address`` condemns a recipient ("hard
-    bounce"), while a full mailbox is ``temporary`` in meaning even when the one
-    message that met it was given up. ``status`` and ``code`` keep what was said.
+    ``permanent`` says that nothing more will come of it. For a bounce or a log line:
+    whoever speaks has given up the message (no delay warning; bounced or expired).
+    For a reply, which answers one attempt: the recipient is not there, while any
+    other refusal leaves another time, message or route. It does not say why: only the
+    meaning ``dead_address`` condemns a recipient ("hard bounce"), and a full mailbox
+    is ``temporary`` in meaning even when the one message that met it came back.
+    ``status`` and ``code`` keep what was said.
     """
 
     kind: Kind

@@ -133,27 +133,24 @@ _ID = re.compile(
     r"(NOQUEUE|[0-9A-F]{5,20}|[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{10,30}): "
 )
 # Lines of interest to others, so that they are not taken for replies.
-_OTHER = re.compile(
-    "|".join(
-        (
-            r"(?:warning|fatal|panic|statistics|info): ",
-            r"(?:connect|disconnect) from ",
-            r"(?:lost connection|timeout|improper command pipelining) after ",
-            r"(?:bare <LF> received|too many errors) after ",
-            r"SSL_(?:accept|connect) error ",
-            r"(?:Anonymous|Trusted|Untrusted|Verified) TLS connection ",
-            r"(?:setting up|initializing the) ",
-            r"certificate verification failed for ",
-            r"discarding EHLO keywords: ",
-            r"cache \S+ |addr \S+ listed by ",
-            r"PREGREET |DNSBL rank |HANGUP |COMMAND [A-Z]+ |NON-SMTP |BARE NEWLINE ",
-            r"CONNECT from |PASS (?:OLD|NEW) |(?:WHITE|ALLOW|BLACK|DENY)LIST",
-            r"NOQUEUE: |proxy-accept: ",
-            r"(?:Deleted|Requeued|Placed on hold|Released)\b[^:]{0,20}: ",
-            r"daemon started |terminating on signal |reload -- |refreshing the ",
-        )
-    )
+_OTHER_FORMS = (
+    r"(?:warning|fatal|panic|statistics|info): ",
+    r"(?:connect|disconnect) from ",
+    r"(?:lost connection|timeout|improper command pipelining) after ",
+    r"(?:bare <LF> received|too many errors) after ",
+    r"SSL_(?:accept|connect) error ",
+    r"(?:Anonymous|Trusted|Untrusted|Verified) TLS connection ",
+    r"(?:setting up|initializing the) ",
+    r"certificate verification failed for ",
+    r"discarding EHLO keywords: ",
+    r"cache \S+ |addr \S+ listed by ",
+    r"PREGREET |DNSBL rank |HANGUP |COMMAND [A-Z]+ |NON-SMTP |BARE NEWLINE ",
+    r"CONNECT from |PASS (?:OLD|NEW) |(?:WHITE|ALLOW|BLACK|DENY)LIST",
+    r"NOQUEUE: |proxy-accept: ",
+    r"(?:Deleted|Requeued|Placed on hold|Released)\b[^:]{0,20}: ",
+    r"daemon started |terminating on signal |reload -- |refreshing the ",
 )
+_OTHER = re.compile("|".join(_OTHER_FORMS))
 # A long id begins with the seconds since 1970 in base 52, so with a digit until 2090.
 _ID_BEGINS = frozenset("0123456789ABCDEFN")
 _DELIVERY = re.compile(

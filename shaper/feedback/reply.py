@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from shaper.core.meaning import LOCAL, Signals, Table, judge
-from shaper.core.outcome import Kind, Outcome
+from shaper.core.outcome import Kind, Meaning, Outcome
 
 __all__ = ["Said", "find_address", "outcome_of_text", "parse_said", "prefer_status"]
 
@@ -226,13 +226,17 @@ def outcome_of_text(
     told = phase or ("" if said.code or said.status else LOCAL)
     signals = said.signals(phase=told, status=best)
     verdict = judge(replace(signals, recipient=recipient or said.recipient), table)
+    final = verdict.permanent
+    if kind is Kind.REPLY:
+        # One answer to one attempt: see Outcome.permanent.
+        final = verdict.meaning is Meaning.DEAD_ADDRESS
     return Outcome(
         kind=kind,
         meaning=verdict.meaning,
         recipient=recipient or said.recipient,
         status=best,
         code=said.code,
-        permanent=verdict.permanent,
+        permanent=final,
         reason=verdict.reason,
         diagnostic=said.text,
         rule=verdict.rule,
