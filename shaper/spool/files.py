@@ -82,11 +82,11 @@ class Directory:
 
     def names(self) -> list[str]:
         """Return what lies in ``held/``, in no order."""
-        return os.listdir(self._held_fd)
+        return [path.name for path in self.held.iterdir()]
 
     def names_aside(self) -> list[str]:
         """Return what lies in ``corrupt/``, in no order."""
-        return os.listdir(self._corrupt_fd)
+        return [path.name for path in self.corrupt.iterdir()]
 
     def clear_tmp(self) -> int:
         """Remove what was never acknowledged; return how many files."""
