@@ -49,8 +49,10 @@ class Report:
     content: bytes
 
 
-def may_tell(message: HeldMessage, position: int) -> bool:
-    """Whether the sender wants to hear that this recipient failed."""
+def may_tell(message: HeldMessage, position: int, fate: RecipientFate) -> bool:
+    """Whether the sender wants to hear of this fate of a recipient."""
+    if fate not in _WHY:
+        return False
     envelope = message.submission.envelope
     if envelope.is_null:
         return False
@@ -74,7 +76,7 @@ def failure_report(
     told = sorted(
         position
         for position, fate in fates.items()
-        if fate in _WHY and may_tell(message, position)
+        if may_tell(message, position, fate)
     )
     if not told:
         return None

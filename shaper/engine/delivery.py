@@ -14,7 +14,7 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from shaper.core.dsn import failure_report
+from shaper.core.dsn import failure_report, may_tell
 from shaper.core.envelope import Client
 from shaper.core.message import HeldMessage, RecipientFate, Submission
 from shaper.core.ports import SpoolCorruptError, SpoolFullError
@@ -137,7 +137,11 @@ class Delivery:
         Its id follows from the message and the recipients, so a repetition after
         a crash replaces it instead of adding another.
         """
-        fresh = {p: fate for p, fate in fates.items() if p not in message.told}
+        fresh = {
+            position: fate
+            for position, fate in fates.items()
+            if position not in message.told and may_tell(message, position, fate)
+        }
         if not fresh or message.notice:
             return
         report = failure_report(

@@ -17,7 +17,7 @@ from __future__ import annotations
 import itertools
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from shaper.audit import AuditJournal
 from shaper.core.envelope import Client, Envelope, Recipient
@@ -36,7 +36,7 @@ from shaper.spool.spool import FileSpool, Limits
 from tests.support.nexthop import NextHop
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -68,6 +68,8 @@ class EngineBox:
         self.limits = limits
         self.hop = hop or NextHop()
         self._own_hop = hop is None
+        self.wrap: Callable[[str, Any], Any] = lambda _name, adapter: adapter
+        self.passed: list[str] = []
         self._ids = itertools.count(1)
         self._boots = itertools.count(1)
 
@@ -96,9 +98,9 @@ class EngineBox:
         self.ledger = RedisLedger.connect(self.url, timeout=2.0)
         self.forwarder = Forwarder(ForwardSettings(port=self.hop.port))
         self.context = Context(
-            self.ledger,
-            self.spool,
-            self.audit,
+            self.wrap("ledger", self.ledger),
+            self.wrap("spool", self.spool),
+            self.wrap("audit", self.audit),
             self.clock,
             b"k" * 32,
             instance=self.instance,
@@ -116,7 +118,7 @@ class EngineBox:
 
         self.engine = Engine(
             self.context,
-            partial(send, self.forwarder),
+            self.wrap("send", partial(send, self.forwarder)),
             lambda: next(case_ids),
             write,
         )
@@ -135,6 +137,7 @@ class EngineBox:
 
     async def crash(self) -> None:
         """Lose everything that is only in memory, and start again."""
+        self.wrap = lambda _name, adapter: adapter
         await self.stop()
         await self.start()
 
@@ -179,6 +182,7 @@ class EngineBox:
         elif decision.action is Action.PASS:
             code = 250 if accept else 451
             end = Reply(code, (f"{code // 100}.0.0 said the next hop",), Phase.END)
+            self.passed += [subject] if accept else []
             await self.engine.gate.passed(submission, {}, end)
         return decision
 
