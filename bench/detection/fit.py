@@ -151,7 +151,7 @@ def judge(name: str, rows: Rows, left_out: tuple[int, ...], folder: Path) -> Non
     model = replace(Model.default(), factors=factors)
     trace, start = judging(folder)["eu-core, later part"]
     settings = Settings(
-        attacks=100,
+        attacks=60,
         start_day=start,
         model=model,
         bounces=(0,),

@@ -8,7 +8,6 @@ replay. The same plants meet the rivals.
 
 from __future__ import annotations
 
-import random
 from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -35,8 +34,10 @@ OURS = "mailshaper"
 _KEY = b"fire drill"
 _ACTIVE = 7 * DAY  # a sender is active that wrote so lately
 _NEW = 3  # active days up to which a sender is new
-_REFIT = 7 * DAY
+_REFIT = 7 * DAY  # the daemon refits by night; a long trace at most 26 times
+_REFITS = 26
 _INNOCENT_BOUNCES = 100  # one in so many never-seen recipients is a dead address
+_MIX, _MASK = 0x9E3779B97F4A7C15, 2**64 - 1  # the golden ratio spreads the draws
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +126,13 @@ class _Replay:
         self._index(mails)
         plants = self._plants(mails)
         refit_at = self._start
+        pause = max(_REFIT, (mails[-1].time - self._start) / _REFITS)
         for number, mail in enumerate(mails):
             if progress and not number % 2000:
                 progress(number / len(mails))
-            while self._settings.refit and mail.time >= refit_at:
+            if self._settings.refit and mail.time >= refit_at:
                 self._model = calibrate(self._profiles.values(), self._settings.model)
-                refit_at += _REFIT
-                if refit_at < mail.time - _REFIT:  # a long silence
-                    refit_at = mail.time
+                refit_at = max(refit_at + pause, mail.time)  # not for each silent week
             while plants and plants[0].time <= mail.time:
                 self._attack(plants.pop(0))
             self._innocent(mail)
@@ -193,12 +193,12 @@ class _Replay:
                 innocents.alarms.add((sender, day))
                 innocents.delayed += len(recipients)
         known = self._known[sender]
-        rng = random.Random(f"{self._settings.seed} {sender} {now}")  # noqa: S311
         for recipient in recipients:
-            if recipient in known or rng.randrange(_INNOCENT_BOUNCES):
+            draw = (recipient * _MIX + int(now) + self._settings.seed) & _MASK
+            if recipient in known or (draw >> 32) % _INNOCENT_BOUNCES:
                 self._delivered[sender] += 1
             else:
-                self._bounces[sender].append(now + 2 + 58 * rng.random())
+                self._bounces[sender].append(now + 2 + 58 * (draw & 0xFFFF) / 0x10000)
             known[recipient] = None
 
     def _shape(
