@@ -394,8 +394,9 @@ def _near(key: str) -> str:
 
 def changed(old: Settings, new: Settings) -> tuple[list[str], list[str]]:
     """Return the keys that differ: those a reload applies, those it cannot."""
-    live = {"states", "trickle", "notify", "log"}
-    single = {"daemon.enforce", "redis.when_unavailable"}
+    live = {"hop", "identity", "states", "trickle", "spool", "notify", "log"}
+    single = {"daemon.enforce", "redis.when_unavailable", "policy.login_ttl"}
+    never = {"hop.listen"}
     applied: list[str] = []
     restart: list[str] = []
     for name in _keys():
@@ -403,7 +404,8 @@ def changed(old: Settings, new: Settings) -> tuple[list[str], list[str]]:
         before = getattr(getattr(old, section), key)
         after = getattr(getattr(new, section), key)
         if before != after:
-            (applied if section in live or name in single else restart).append(name)
+            reached = (section in live or name in single) and name not in never
+            (applied if reached else restart).append(name)
     return applied, restart
 
 

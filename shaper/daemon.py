@@ -105,6 +105,7 @@ class Daemon:
         self._exit.push_async_callback(audit.close)
         spool = await FileSpool.open(state / "spool", _limits(settings))
         self._exit.push_async_callback(spool.close)
+        self._spool = spool
         url = settings.redis.url
         if not url:
             child = RedisChild(
@@ -162,7 +163,7 @@ class Daemon:
         self._sockets.callback(policy.close)
         for address in settings.policy.listen:
             await _open(address, policy.listen, policy.listen_unix)
-        ingress = Ingress(_ingress(settings), engine.gate, self._hop)
+        ingress = self._ingress = Ingress(_ingress(settings), engine.gate, self._hop)
         self._sockets.push_async_callback(ingress.stop, settings.daemon.grace)
         for address in settings.hop.listen:
             await _open(address, ingress.listen, ingress.listen_unix)
@@ -205,6 +206,13 @@ class Daemon:
             log.error("configuration not reloaded: %s", error)
             return
         applied, restart = changed(self._settings, settings)
+        try:
+            self._hop.apply(_forward(settings))
+        except ConfigError as error:
+            log.error("configuration not reloaded: %s", error)
+            return
+        self._ingress.apply(_ingress(settings))
+        self._spool.limits = _limits(settings)
         _apply(engine.context, settings)
         engine.notices.compose = _composer(settings)
         _level(settings)

@@ -34,9 +34,10 @@ __all__ = [
     "review",
 ]
 
-# A run of sending is over once the evidence has drained to this part of the
-# slow limit; what left before that is not counted as escaped.
+# A run of sending is over after a pause of so many seconds, if the evidence has
+# drained to this part of the slow limit; what left before did not escape.
 _RUN_OVER = 0.05
+_RUN_PAUSE = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +129,10 @@ def judge(
     if mark in record.recent:
         evidence = standing(record.profile, model, now)
         return Judgement(_action(record), (), evidence, weighed=False)
-    before = standing(record.profile, model, now)
-    if before.total < _RUN_OVER * before.limits[1]:
-        record.run = Run(since=now)
+    if now - record.run.last > _RUN_PAUSE:
+        before = standing(record.profile, model, now)
+        if before.total < _RUN_OVER * before.limits[1]:
+            record.run = Run()
     evidence = weigh(record.profile, model, recipients, now)
     record.remember(mark)
     transitions = []
@@ -142,10 +144,7 @@ def judge(
         elif waiting + 1 >= rules.block_at:
             transitions.append(move(record, Event.CROWDED, now, evidence))
     if record.state is State.NORMAL:
-        run = record.run
-        record.run = Run(
-            run.since or now, run.messages + 1, run.recipients + len(recipients)
-        )
+        record.run = record.run.and_one(len(recipients), now)
     return Judgement(_action(record), tuple(transitions), evidence, weighed=True)
 
 

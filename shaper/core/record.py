@@ -33,7 +33,10 @@ class Exemption:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A burst the operator expects: up to ``messages`` between two Unix times."""
+    """A burst the operator expects: up to ``messages`` between two Unix times.
+
+    ``id`` is that of the request, so that asking twice is one plan.
+    """
 
     start: float
     end: float
@@ -41,6 +44,7 @@ class Plan:
     by: str
     reason: str
     used: int = 0
+    id: str = ""
 
     def open_at(self, now: float) -> bool:
         """Whether the plan lets one more message pass now."""
@@ -54,6 +58,12 @@ class Run:
     since: float = 0.0
     messages: int = 0
     recipients: int = 0
+    last: float = 0.0
+
+    def and_one(self, recipients: int, now: float) -> Run:
+        """Return the run with one more message."""
+        since = self.since if self.messages else now
+        return Run(since, self.messages + 1, self.recipients + recipients, now)
 
 
 @dataclass(slots=True)
@@ -121,7 +131,8 @@ class Record:
             data["exemption"] = [e.until, e.by, e.reason]
         if self.plans:
             data["plans"] = [
-                [p.start, p.end, p.messages, p.by, p.reason, p.used] for p in self.plans
+                [p.start, p.end, p.messages, p.by, p.reason, p.used, p.id]
+                for p in self.plans
             ]
         return data
 
@@ -138,8 +149,8 @@ class Record:
             until, by, reason = data["exemption"]
             exemption = Exemption(float(until), str(by), str(reason))
         plans = tuple(
-            Plan(float(s), float(e), int(m), str(by), str(reason), int(used))
-            for s, e, m, by, reason, used in data.get("plans", ())
+            Plan(float(s), float(e), int(m), str(by), str(why), int(used), str(name))
+            for s, e, m, by, why, used, name in data.get("plans", ())
         )
         self.state, self.since, self.calm_since = state, since, calm_since
         self.case = str(data.get("case", ""))
@@ -149,7 +160,8 @@ class Record:
         """Return the stored form."""
         data = self.standing_json()
         if self.run.messages:
-            data["run"] = [self.run.since, self.run.messages, self.run.recipients]
+            run = self.run
+            data["run"] = [run.since, run.messages, run.recipients, run.last]
         if self.recent:
             data["recent"] = self.recent
         if self.released:
@@ -169,8 +181,10 @@ class Record:
             record = cls(str(data["sender"]), Profile.decode(tail))
             record.apply_standing(data)
             if "run" in data:
-                since, messages, recipients = data["run"]
-                record.run = Run(float(since), int(messages), int(recipients))
+                since, messages, recipients, last = data["run"]
+                record.run = Run(
+                    float(since), int(messages), int(recipients), float(last)
+                )
             record.recent = tuple(map(str, data.get("recent", ())))
             record.released = int(data.get("released", 0))
         except (KeyError, TypeError, AttributeError, OverflowError) as error:

@@ -251,10 +251,10 @@ class Control:
                 "and at least one message",
                 code=64,
             )
-        plan = Plan(start, end, messages, change.by, change.reason)
+        plan = Plan(start, end, messages, change.by, change.reason, id=change.id)
 
         def apply(record: Record) -> None:
-            if plan not in record.plans:
+            if all(plan.id != other.id for other in record.plans):
                 record.plans = (*record.plans, plan)
 
         if not change.dry_run:

@@ -279,5 +279,5 @@ def _essence(line: dict[str, Any] | None) -> dict[str, Any] | None:
         return None
     essence = {key: value for key, value in line.items() if key != "calm_since"}
     if plans := essence.get("plans"):
-        essence["plans"] = [plan[:5] for plan in plans]
+        essence["plans"] = [[*plan[:5], plan[6]] for plan in plans]
     return essence

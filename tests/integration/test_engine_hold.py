@@ -253,3 +253,13 @@ async def test_observation_decides_and_holds_nothing(redis_url, tmp_path):
         await box.upkeep.store()
         await box.step()
         assert b"Observation mode" in box.hop.transactions[0].content
+
+
+async def test_a_plan_asked_for_twice_is_one_plan_however_much_was_used(box):
+    change = box.change("letter")
+    ask = (change, "login:letter", box.now, box.now + 3600, 3)
+    await box.control.plan(*ask)
+    await box.offer("login:letter", ["a@example.net"])
+    await box.control.plan(*ask)
+    record, _ = await box.engine.senders.read("login:letter")
+    assert [(plan.messages, plan.used) for plan in record.plans] == [(3, 1)]

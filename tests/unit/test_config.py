@@ -106,8 +106,8 @@ def test_a_reload_knows_what_it_can_apply(file):
     old = load(None)
     file.write_text(
         "[daemon]\nenforce = false\n[trickle]\ninterval = 10.0\n"
-        '[hop]\nnext_hop = "127.0.0.1:25"'
+        '[hop]\nlisten = ["127.0.0.1:25"]'
     )
     applied, restart = changed(old, load(file))
     assert applied == ["daemon.enforce", "trickle.interval"]
-    assert restart == ["hop.next_hop"]
+    assert restart == ["hop.listen"]

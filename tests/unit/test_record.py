@@ -25,7 +25,7 @@ texts = st.text(max_size=30)
         ),
         max_size=3,
     ),
-    run=st.builds(Run, times, st.integers(1, 999), st.integers(0, 999)),
+    run=st.builds(Run, times, st.integers(1, 999), st.integers(0, 999), times),
     marks=st.lists(st.text("0123456789abcdef", min_size=16, max_size=16), max_size=50),
     recipients=st.lists(st.integers(0, 2**64 - 1), max_size=20),
 )
