@@ -119,11 +119,7 @@ def judge(
     ``waiting`` how many messages of the sender are held already. The same
     arguments always give the same judgement.
     """
-    exempt = record.exemption is not None and now < record.exemption.until
-    if record.exemption is not None and not exempt:
-        record.exemption = None
-    if record.state is not State.BLOCKED and (exempt or record.consume_plan(now)):
-        allowance = "exemption" if exempt else "plan"
+    if allowance := _allowance(record, now):
         evidence = standing(record.profile, model, now)
         return Judgement(Action.PASS, (), evidence, weighed=False, allowance=allowance)
     if mark in record.recent:
@@ -168,6 +164,18 @@ def review(record: Record, model: Model, rules: Rules, now: float) -> Transition
     if now - record.since >= rules.block_after:
         return move(record, Event.PERSISTED, now, evidence)
     return None
+
+
+def _allowance(record: Record, now: float) -> str:
+    """Use what an operator allows this sender now; name it, "" without any."""
+    exempt = record.exemption is not None and now < record.exemption.until
+    if not exempt:
+        record.exemption = None
+    if record.state is State.BLOCKED:
+        return ""
+    if exempt:
+        return "exemption"
+    return "plan" if record.consume_plan(now) else ""
 
 
 def _action(record: Record) -> Action:
