@@ -65,9 +65,11 @@ class Batcher(Generic[I, R]):
                 results = await self._work([item for item, _ in batch])
                 for (item, future), result in zip(batch, results, strict=True):
                     self._tell(item, future, result)
-        except BaseException:
+        except BaseException as error:
             # A bug or the end of the loop: nobody may wait for ever.
             for _, future in (*batch, *self._waiting):
+                if not future.done() and isinstance(error, Exception):
+                    future.set_exception(error)
                 future.cancel()
             self._waiting.clear()
             raise
