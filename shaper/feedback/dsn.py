@@ -74,6 +74,8 @@ def _mailbox(value: str) -> str:
     if text.startswith("@") and ":" in text:
         # RFC 5321 4.1.1.3: an obsolete source route; the address stands behind it.
         text = text.partition(":")[2]
+    if kind == "utf-8" and "@" in text and not text.isascii():
+        return text.split(maxsplit=1)[0].strip("<>")  # RFC 6533 3
     match = _ADDRESS.search(text)
     return match[0] if match else ""
 

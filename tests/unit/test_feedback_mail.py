@@ -139,6 +139,11 @@ def test_user_unknown_only_after_the_message_is_no_proof():
     assert outcome.meaning == "message_refused"
 
 
+def test_an_internationalised_recipient_is_kept_as_it_is():
+    (group,) = read_report("Final-Recipient: utf-8; böb@exämple.org\n").groups
+    assert group.recipient == "böb@exämple.org"
+
+
 def test_fields_of_a_report_in_odd_forms():
     report = read_report(
         "Original-Recipient: rfc822;<bob@example.org>\n"
