@@ -13,11 +13,23 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from shaper.core.meaning import LOCAL, Signals, Table, judge
 from shaper.core.outcome import Kind, Meaning, Outcome
 
-__all__ = ["Said", "find_address", "outcome_of_text", "parse_said", "prefer_status"]
+if TYPE_CHECKING:
+    from shaper.core.reply import Reply
+
+__all__ = [
+    "Said",
+    "find_address",
+    "next_queue_id",
+    "outcome_of_reply",
+    "outcome_of_text",
+    "parse_said",
+    "prefer_status",
+]
 
 MAX_TEXT = 4000
 
@@ -37,6 +49,7 @@ _VERSION = re.compile(
     r"(?:exim|version|v|postfix|sendmail|release|build)\s*$", re.IGNORECASE
 )
 
+_QUEUED = re.compile(r"(?:queued as |ok id=)(\S{1,80})", re.IGNORECASE)
 _PHASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), phase)
     for pattern, phase in (
@@ -239,5 +252,44 @@ def outcome_of_text(
         permanent=final,
         reason=verdict.reason,
         diagnostic=said.text,
+        rule=verdict.rule,
+    )
+
+
+def next_queue_id(text: str) -> str:
+    """Return the queue id that an acceptance tells (Postfix, Exim), or ""."""
+    match = _QUEUED.search(text[:MAX_TEXT])
+    return match[1].rstrip(").;,") if match else ""
+
+
+def outcome_of_reply(
+    reply: Reply,
+    recipient: str,
+    table: Table,
+    *,
+    sender: str = "",
+    message_id: str = "",
+) -> Outcome:
+    """Judge what the next hop answered for one recipient.
+
+    The phase is known here, so a user unknown at RCPT is told from one after the
+    message. A lost connection is a synthetic 4yz and thereby temporary.
+    """
+    text = " ".join(reply.lines)[:MAX_TEXT]
+    status = reply.enhanced or ""
+    signals = Signals(status, str(reply.code), text, reply.phase.value, recipient)
+    verdict = judge(signals, table)
+    return Outcome(
+        kind=Kind.REPLY,
+        meaning=verdict.meaning,
+        recipient=recipient,
+        status=status,
+        code=str(reply.code),
+        permanent=verdict.meaning is Meaning.DEAD_ADDRESS,
+        reason=verdict.reason,
+        message_id=message_id,
+        sender=sender,
+        next_queue_id=next_queue_id(text) if reply.positive else "",
+        diagnostic=text,
         rule=verdict.rule,
     )

@@ -3,8 +3,10 @@
 
 import pytest
 
+from shaper.core.reply import Phase, Reply
 from shaper.feedback.reply import (
     find_address,
+    outcome_of_reply,
     outcome_of_text,
     parse_said,
     prefer_status,
@@ -67,3 +69,41 @@ def test_the_senders_address_is_not_the_recipient():
 def test_long_texts_are_cut(text):
     assert len(outcome_of_text(text, shipped_table()).diagnostic) <= len(text)
     assert len(parse_said(text).text) <= 4000
+
+
+@pytest.mark.parametrize(
+    ("reply", "meaning", "permanent", "next_id"),
+    [
+        (Reply(550, ("No such user",), Phase.RCPT), "dead_address", True, ""),
+        (Reply(550, ("No such user",), Phase.END), "message_refused", False, ""),
+        (Reply(550, ("5.7.1 No such user",), Phase.RCPT), "message_refused", False, ""),
+        (Reply(550, ("5.1.1 unknown",), Phase.MAIL), "unknown", False, ""),
+        (
+            Reply(451, ("4.4.2 lost",), Phase.END, synthetic=True),
+            "temporary",
+            False,
+            "",
+        ),
+        (Reply(250, ("2.0.0 Ok: queued as ABCDEF1",)), "delivered", False, "ABCDEF1"),
+        (
+            Reply(250, ("OK id=1abcde-000001-AB",)),
+            "delivered",
+            False,
+            "1abcde-000001-AB",
+        ),
+    ],
+)
+def test_a_reply_of_the_next_hop_with_its_phase(reply, meaning, permanent, next_id):
+    outcome = outcome_of_reply(
+        reply, "bob@example.org", shipped_table(), sender="login:a", message_id="m1"
+    )
+    assert (outcome.meaning, outcome.permanent, outcome.next_queue_id) == (
+        meaning,
+        permanent,
+        next_id,
+    )
+    assert (outcome.kind, outcome.recipient, outcome.sender) == (
+        "reply",
+        "bob@example.org",
+        "login:a",
+    )
