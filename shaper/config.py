@@ -396,6 +396,7 @@ def changed(old: Settings, new: Settings) -> tuple[list[str], list[str]]:
     """Return the keys that differ: those a reload applies, those it cannot."""
     live = {"hop", "identity", "states", "trickle", "spool", "notify", "log"}
     single = {"daemon.enforce", "redis.when_unavailable", "policy.login_ttl"}
+    single |= {"privacy.retention_days"}
     never = {"hop.listen"}
     applied: list[str] = []
     restart: list[str] = []

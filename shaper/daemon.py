@@ -265,6 +265,7 @@ def _apply(context: Context, settings: Settings) -> None:
         Backoff(trickle.retry_first, trickle.retry_longest),
     )
     context.enforce = settings.daemon.enforce
+    context.retention = settings.privacy.retention_days * 86400.0
     context.defer_when_unavailable = settings.redis.when_unavailable == "defer"
 
 

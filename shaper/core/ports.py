@@ -56,6 +56,9 @@ class SpoolWriter(Protocol):
     def write(self, chunk: bytes) -> None:
         """Take content as on the wire (dot-stuffed, CRLF), without the final dot."""
 
+    async def drain(self) -> None:
+        """Wait while more is in memory than the disk has taken."""
+
     async def commit(self) -> HeldMessage:
         """Make it durable (file and directory fsync'd); only then answer 250.
 

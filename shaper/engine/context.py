@@ -15,7 +15,7 @@ from shaper.core.judgement import Rules
 from shaper.core.model import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from shaper.core.ports import Ledger, Spool
 
@@ -27,6 +27,12 @@ class Audit(Protocol):
 
     async def append(self, event: str, **fields: Any) -> None:  # noqa: ANN401
         """Write one record. Raises SpoolFullError."""
+
+    def replay(self) -> Iterator[dict[str, Any]]:
+        """Yield every record, oldest first; blocking."""
+
+    async def prune(self, before: float, keep: Callable[[dict[str, Any]], bool]) -> int:
+        """Drop older records that ``keep`` does not want. Raises SpoolFullError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,10 @@ class Pace:
 
 @dataclass(slots=True)
 class Context:
-    """Shared parts. ``enforce`` off means: decide and record, hold nothing."""
+    """Shared parts. ``enforce`` off means: decide and record, hold nothing.
+
+    ``retention`` is how many seconds journal lines are kept that no longer matter.
+    """
 
     ledger: Ledger
     spool: Spool
@@ -78,6 +87,7 @@ class Context:
     pace: Pace = field(default_factory=Pace)
     enforce: bool = True
     defer_when_unavailable: bool = False
+    retention: float = 90 * 86400.0
 
     def hashes(self, addresses: Iterable[str]) -> list[int]:
         """Return the keyed hashes under which recipients are remembered."""

@@ -71,7 +71,13 @@ class Delivery:
             await self.finish(message, {})
             return
         pause = self._context.pace.backoff.after(message.attempts + 1)
-        message = await self._spool.note_attempt(message.id, not_before=now + pause)
+        try:
+            message = await self._spool.note_attempt(message.id, not_before=now + pause)
+        except (KeyError, SpoolCorruptError) as error:
+            # The spool has set the file aside and reports it; nothing can be sent.
+            log.error("held message %s cannot be sent: %s", message.id, error)
+            self._held.drop(message.id)
+            return
         self._held.put(message)
         submission = message.submission
         try:

@@ -63,6 +63,10 @@ class Orders:
             if order.id not in self._done:
                 self._pending[order.id] = order
 
+    def pending_ids(self) -> set[str]:
+        """Return the ids of orders that are not carried out yet."""
+        return set(self._pending)
+
     def matching(self, order: Order) -> list[HeldMessage]:
         """Return the messages here that an order names."""
         wanted = parse(order.filter) if order.filter else None
@@ -85,7 +89,7 @@ class Orders:
         if order.id in self._done:
             return []
         if order.id not in self._pending:
-            await self._context.audit.append("order", order=order.encode().decode())
+            await self._journal(order)
             self._pending[order.id] = order
             self._unsent[order.id] = order
             await self._publish()
@@ -113,6 +117,11 @@ class Orders:
                     self._pending[order.id] = order
                     await self._carry_out(order)
             self._position = position
+
+    async def _journal(self, order: Order) -> None:
+        await self._context.audit.append(
+            "order", order_id=order.id, order=order.encode().decode()
+        )
 
     async def _publish(self) -> None:
         for order in list(self._unsent.values()):

@@ -174,12 +174,14 @@ class Senders:
         dirty, and the journal has what must not be lost.
         """
         entry.dirty = False
-        record = entry.record
-        raw = record.encode()
+        state = entry.record.state.value
+        raw = entry.record.encode()
+        save = self._context.ledger.save
         try:
-            done, version, current = await self._context.ledger.save(
-                sender, entry.version, raw, record.state.value
-            )
+            done, version, current = await save(sender, entry.version, raw, state)
+            if not done and not current:
+                # Redis has lost what it knew of this sender: ours is the newest.
+                done, version, current = await save(sender, version, raw, state)
             self._reachable()
         except StateUnavailableError as error:
             entry.dirty = True

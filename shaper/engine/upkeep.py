@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shaper.core.judgement import review
 from shaper.core.ports import ShaperError, StateUnavailableError
@@ -92,6 +92,38 @@ class Upkeep:
                 message.submission.sender,
             )
 
+    async def prune(self) -> None:
+        """Drop journal lines that are old and no longer say what is.
+
+        What is, is the last line of every sender that is not plainly normal, an
+        order not carried out, and what was told of an open case.
+        """
+        audit = self._context.audit
+        open_cases = {case.id for case in self._engine.casebook.all()}
+        known = self._engine.senders.known
+        last = await asyncio.to_thread(
+            lambda: {
+                line["sender"]: line["seq"]
+                for line in audit.replay()
+                if line["event"] == "sender"
+            }
+        )
+        pending = self._engine.orders.pending_ids()
+
+        def keep(line: dict[str, Any]) -> bool:
+            if line["event"] == "sender":
+                sender = line["sender"]
+                return sender in known and last.get(sender, 0) <= line["seq"]
+            if line["event"] == "told":
+                return line["case"] in open_cases
+            return line["event"] == "order" and line.get("order_id") in pending
+
+        dropped = await audit.prune(
+            self._context.clock() - self._context.retention, keep
+        )
+        if dropped:
+            log.info("%d journal lines older than the retention dropped", dropped)
+
     async def run(self, stop: asyncio.Event) -> None:
         """Do all rounds at their pace until ``stop`` is set; store once more."""
         rounds: list[tuple[float, Callable[[], Awaitable[None]]]] = [
@@ -99,6 +131,7 @@ class Upkeep:
             (5.0, self.resynchronise),
             (10.0, self.review),
             (60.0, self.expire),
+            (6 * 3600.0, self.prune),
         ]
         await asyncio.gather(*(self._repeat(p, work, stop) for p, work in rounds))
         await self._attempt(self.store)

@@ -236,6 +236,7 @@ class Intake:
                 if refusal := self._refusal():
                     return await self._refuse(refusal)
                 writer.write(content)
+                await writer.drain()
             message = await writer.commit()
         except SpoolFullError:
             return await self._refuse(_SPOOL_FULL)

@@ -263,3 +263,40 @@ async def test_a_plan_asked_for_twice_is_one_plan_however_much_was_used(box):
     await box.control.plan(*ask)
     record, _ = await box.engine.senders.read("login:letter")
     assert [(plan.messages, plan.used) for plan in record.plans] == [(3, 1)]
+
+
+async def test_old_journal_lines_go_what_still_holds_stays(box):
+    await slowed(box, waiting=2)
+    await box.control.block(box.change("stolen"), THIEF)
+    await slowed(box, "login:other", waiting=1)
+    await box.control.release(box.change("innocent"), "login:other", 0.0)
+    await box.control.exempt(box.change("letter"), "login:e", box.now + 400 * 86400)
+    await box.upkeep.store()
+    before = list(box.audit.replay())
+    await box.upkeep.prune()
+    assert list(box.audit.replay()) == before
+    box.now += 91 * 86400
+    await box.upkeep.prune()
+    after = list(box.audit.replay())
+    assert len(after) < len(before)
+    assert {line["sender"] for line in after if line["event"] == "sender"} == {
+        THIEF,
+        "login:e",
+    }
+    await box.crash()
+    assert await box.state(THIEF) == "blocked"
+    record, _ = await box.engine.senders.read("login:e")
+    assert record.exemption is not None
+
+
+async def test_forget_removes_a_person_but_not_its_block(box):
+    await slowed(box, "login:a@example.org", waiting=1)
+    await box.control.block(box.change("stolen"), "login:a@example.org")
+    await box.upkeep.store()
+    found = await box.engine.forget("a@example.org", box.audit.forget)
+    assert found["messages_still_held"] == 1
+    assert found["audit_lines"] > 0
+    assert await box.control.cases(closed=True) == []
+    assert await box.state("login:a@example.org") == "blocked"
+    lines = [line for line in box.audit.replay() if "a@example.org" in str(line)]
+    assert [line["event"] for line in lines] == ["sender"]

@@ -200,3 +200,11 @@ async def test_a_clock_that_steps_back_loses_and_doubles_nothing(box):
         box.now += 61
         await box.step()
     assert len(box.delivered()) == len(set(box.delivered())) == 4
+
+
+async def test_an_emptied_redis_does_not_make_a_blast_start_anew(box, server):
+    passed = 0
+    while not box.engine.held.waiting(THIEF):
+        passed += await box.blast(THIEF, 1)
+        server.flush()
+        assert passed < 200, "evidence was lost with Redis"

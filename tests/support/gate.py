@@ -40,6 +40,9 @@ class FileWriter:
         """Append."""
         self._file.write(chunk)
 
+    async def drain(self) -> None:
+        """Take everything at once."""
+
     async def commit(self) -> HeldMessage:
         """Close; the file stays."""
         if self._gate.spool_full == "commit":
