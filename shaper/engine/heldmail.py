@@ -41,7 +41,8 @@ class HeldMail:
         self._by_id: dict[str, HeldMessage] = {}
         self._lanes: dict[Lane, dict[str, None]] = {}
         self._per_sender: dict[str, dict[str, None]] = {}
-        self._marks: dict[str, str] = {}
+        self._marked: dict[str, str] = {}  # fingerprint -> id
+        self._mark_of: dict[str, str] = {}  # id -> fingerprint
         self.bytes = 0
 
     @staticmethod
@@ -67,7 +68,8 @@ class HeldMail:
             sender = message.submission.sender
             self._per_sender.setdefault(sender, {})[message.id] = None
         if mark:
-            self._marks[mark] = message.id
+            self._marked[mark] = message.id
+            self._mark_of[message.id] = mark
         return lane
 
     def drop(self, message_id: str) -> None:
@@ -82,8 +84,7 @@ class HeldMail:
             own.pop(message_id, None)
             if not own:
                 del self._per_sender[message.submission.sender]
-        for mark in [m for m, owner in self._marks.items() if owner == message_id]:
-            del self._marks[mark]
+        self._marked.pop(self._mark_of.pop(message_id, ""), None)
 
     def _leave(self, lane: Lane, message_id: str) -> None:
         ids = self._lanes.get(lane)
@@ -98,7 +99,7 @@ class HeldMail:
 
     def marked(self, mark: str) -> HeldMessage | None:
         """Return the held message with this fingerprint, or None."""
-        return self._by_id.get(self._marks.get(mark, ""))
+        return self._by_id.get(self._marked.get(mark, ""))
 
     def __len__(self) -> int:
         """Count all held messages, notices included."""

@@ -134,7 +134,10 @@ class Trickle:
 
     async def _turn(self, lane: Lane, now: float) -> float | None:
         """Begin at most one message of a lane; return its next due time."""
-        idle = [m for m in self._held.in_lane(lane) if m.id not in self._busy]
+        waiting = self._held.in_lane(lane)
+        if not waiting:
+            self._rates.pop(lane.name, None)
+        idle = [m for m in waiting if m.id not in self._busy]
         if not idle:
             return None
         ready = [m for m in idle if m.not_before <= now or not m.waiting]
