@@ -7,6 +7,7 @@ are imported when they are used.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -15,6 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from shaper.cli import change, read, service
+from shaper.cli.completion import mended
 from shaper.cli.failure import USAGE, CliError
 from shaper.cli.options import Config, Socket
 from shaper.cli.output import fail
@@ -124,9 +126,10 @@ def run(arguments: list[str] | None = None) -> int:
         # A terminal that lacks a character gets an escape, never a crash.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        code = typer.main.get_command(app).main(
-            arguments, prog_name="mailshaper", standalone_mode=False
-        )
+        with mended(os.environ):
+            code = typer.main.get_command(app).main(
+                arguments, prog_name="mailshaper", standalone_mode=False
+            )
         sys.stdout.flush()
     except CliError as error:
         fail(error)

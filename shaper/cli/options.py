@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from shaper.cli.client import Client, socket_path
+from shaper.cli.completion import offered
 from shaper.cli.failure import TEMPFAIL, USAGE, CliError
 from shaper.cli.output import shell
 
@@ -32,7 +33,7 @@ def _known(kind: str, incomplete: str) -> list[str]:
     """Return names from the daemon; a tab key never shows an error."""
     try:
         found = Client(socket_path("", ""), _COMPLETION_TIMEOUT).ask("complete")
-        return [name for name in found[kind] if name.startswith(incomplete)]
+        return offered(found[kind], incomplete)
     except (CliError, OSError, KeyError, TypeError, AttributeError):
         return []
 
