@@ -1,0 +1,43 @@
+#!/bin/sh
+# Postfix hands outbound mail to mailshaper and takes it back on a port of its own.
+# Run as root, then `postfix reload`. MAIL_CONFIG=/etc/postfix-two chooses another
+# instance; off.sh undoes it. docs/postfix.md says why each line is there.
+set -eu
+shaper=127.0.0.1:10025   # hop.listen
+back=127.0.0.1:10026     # hop.next_hop
+policy=127.0.0.1:10027   # policy.listen
+# The services of master.cf that take outbound mail; name only those you have.
+services="submission/inet submissions/inet pickup/unix"
+
+postconf -e "enable_long_queue_ids = yes" \
+  "smtpd_end_of_data_restrictions = check_policy_service { inet:$policy, timeout=5s, default_action=DUNNO }" \
+  "shaper_destination_recipient_limit = 1000" \
+  "shaper_destination_concurrency_failed_cohort_limit = 10"
+
+postconf -M "shaper/unix=shaper unix - - n - 20 smtp \
+  -o smtp_send_xforward_command=yes \
+  -o smtp_tls_security_level=none \
+  -o smtp_sasl_auth_enable=no \
+  -o smtp_generic_maps= \
+  -o disable_mime_output_conversion=yes"
+
+postconf -M "$back/inet=$back inet n - n - - smtpd \
+  -o syslog_name=postfix/shaped \
+  -o content_filter= \
+  -o receive_override_options=no_unknown_recipient_checks,no_header_body_checks,no_milters \
+  -o mynetworks=127.0.0.0/8 \
+  -o smtpd_authorized_xforward_hosts=127.0.0.0/8 \
+  -o smtpd_tls_security_level=none \
+  -o smtpd_sasl_auth_enable=no \
+  -o smtpd_client_restrictions= \
+  -o smtpd_helo_restrictions= \
+  -o smtpd_sender_restrictions= \
+  -o smtpd_recipient_restrictions=permit_mynetworks,reject \
+  -o smtpd_relay_restrictions=permit_mynetworks,reject \
+  -o smtpd_data_restrictions= \
+  -o smtpd_end_of_data_restrictions="
+
+for service in $services; do
+  postconf -P "$service/content_filter=shaper:[${shaper%:*}]:${shaper##*:}" \
+    "$service/receive_override_options=no_address_mappings"
+done
