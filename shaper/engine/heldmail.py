@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from shaper.core.ports import StateUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from shaper.core.message import HeldMessage
     from shaper.engine.context import Context
@@ -113,9 +113,13 @@ class HeldMail:
         """Return the lanes that hold mail."""
         return list(self._lanes)
 
-    def in_lane(self, lane: Lane) -> list[HeldMessage]:
-        """Return the messages of a lane in order of arrival."""
-        return [self._by_id[i] for i in self._lanes.get(lane, ())]
+    def in_lane(self, lane: Lane) -> Iterator[HeldMessage]:
+        """Yield the messages of a lane in order of arrival; no await in between."""
+        return (self._by_id[i] for i in self._lanes.get(lane, ()))
+
+    def holds(self, lane: Lane) -> bool:
+        """Whether a lane holds mail."""
+        return lane in self._lanes
 
     def waiting(self, sender: str) -> int:
         """Count the messages of a sender that no order has freed."""

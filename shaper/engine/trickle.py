@@ -25,6 +25,8 @@ from shaper.core.state import State
 from shaper.engine.heldmail import Lane
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from shaper.core.message import HeldMessage
     from shaper.core.record import Record
     from shaper.engine.context import Context
@@ -134,37 +136,45 @@ class Trickle:
 
     async def _turn(self, lane: Lane, now: float) -> float | None:
         """Begin at most one message of a lane; return its next due time."""
-        waiting = self._held.in_lane(lane)
-        if not waiting:
-            self._rates.pop(lane.name, None)
-        idle = [m for m in waiting if m.id not in self._busy]
-        if not idle:
-            return None
-        ready = [m for m in idle if m.not_before <= now or not m.waiting]
-        if not ready:
-            return min(m.not_before for m in idle)
+        first = next(self._ready(lane, now), None)
+        if first is None:
+            if not self._held.holds(lane):
+                self._rates.pop(lane.name, None)
+            idle = (m for m in self._held.in_lane(lane) if m.id not in self._busy)
+            return min((m.not_before for m in idle), default=None)
         if lane.kind != "state":
             rate = self._rates.get(lane.name, 0.0)
-            self._begin(ready[0], lane)
+            self._begin(first, lane)
             return now + (60.0 / rate if rate > 0 else 0.0)
         record, _ = await self._senders.read(lane.name)
         if record.state is State.BLOCKED:
             return None
         if record.state is State.NORMAL:
-            self._begin(ready[0], lane)
+            self._begin(first, lane)
             count = self._drained[lane.name] = self._drained.get(lane.name, 0) + 1
             pace = self._context.pace
             return now + drain_pause(pace.interval, pace.growth, count)
-        return await self._trickle(lane, record, ready, now)
+        return await self._trickle(lane, record, now)
 
-    async def _trickle(
-        self, lane: Lane, record: Record, ready: list[HeldMessage], now: float
-    ) -> float:
+    def _ready(self, lane: Lane, now: float) -> Iterator[HeldMessage]:
+        return (
+            message
+            for message in self._held.in_lane(lane)
+            if message.id not in self._busy
+            and (message.not_before <= now or not message.waiting)
+        )
+
+    async def _trickle(self, lane: Lane, record: Record, now: float) -> float | None:
         """Let one message of a slowed sender out, the most familiar first."""
         profile = record.profile
+        # max keeps the first of equals: the order of arrival.
         best = max(
-            ready, key=lambda m: familiarity(profile, self._hashes(m), now)
-        )  # max keeps the first of equals: the order of arrival
+            self._ready(lane, now),
+            key=lambda m: familiarity(profile, self._hashes(m), now),
+            default=None,
+        )
+        if best is None:
+            return None
         evidence = standing(profile, self._context.model, now)
         share = evidence.total / max(evidence.limits[1], 1e-9)
         served = record.released + len(best.waiting) - 1
@@ -176,7 +186,10 @@ class Trickle:
             wait = 0.0  # the schedule of this instance keeps the pace
         if wait > 0:
             return now + wait
-        await self._senders.change(lane.name, partial(_served, len(best.waiting)))
+        serve = partial(_served, len(best.waiting))
+        record, _ = await self._senders.change(lane.name, serve)
+        if record.state is not State.SLOWED:
+            return now  # it was blocked or released meanwhile
         self._begin(best, lane)
         return now + pause
 
@@ -190,7 +203,10 @@ class Trickle:
         self._woken.set()
 
     def _begin(self, message: HeldMessage, lane: Lane) -> None:
-        task = asyncio.get_running_loop().create_task(self._attempt(message, lane))
+        current = self._held.get(message.id)
+        if current is None or message.id in self._busy:
+            return  # dropped, or taken by an order, while we looked at the sender
+        task = asyncio.get_running_loop().create_task(self._attempt(current, lane))
         self._busy[message.id] = task
 
     async def _attempt(self, message: HeldMessage, lane: Lane) -> None:
@@ -205,7 +221,7 @@ class Trickle:
             rest = _REST
         finally:
             del self._busy[message.id]
-            if self._held.in_lane(lane):
+            if self._held.holds(lane):
                 now = self._context.clock()
                 if rest or lane not in self._due:
                     self._schedule(lane, now + rest)
