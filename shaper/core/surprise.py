@@ -35,7 +35,7 @@ __all__ = [
 _N = len(BUCKETS)
 _RATES = tuple(-1.0 / b.tau for b in BUCKETS)
 _UNFAMILIAR = 4  # the first buckets take messages to unfamiliar recipients
-_VOLUME = 7  # these too, and any other; those after count recipients
+_VOLUME = 6  # these too, and any other; those after count
 _BASE = 0.5  # nats of any message, however familiar its recipients
 _MORE = 0.6  # how the number of recipients of one message counts: its logarithm
 _ODD = 1.3  # weight of an odd hour
@@ -144,6 +144,8 @@ def add_message(
     levels = profile.levels
     for i in range(0 if never or once else _UNFAMILIAR, _VOLUME):
         levels[i] += cost
+    # Counted plainly: what is worth little in surprise still adds up in two hours.
+    levels[6] += 1.0 + 0.5 * log(1.0 + known + lately + once + never)
     reach = never * max(cost3, _LEAST_STRANGER) + once * cost2 + lately * cost1
     levels[7] = min(levels[7] + reach, _FULL)
     levels[8] = min(levels[8] + never, _FULL)
