@@ -16,10 +16,12 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from redis import exceptions
+from redis.asyncio import RedisCluster
 from redis.asyncio.sentinel import SentinelConnectionPool
 
 from shaper.core.ports import StateUnavailableError
 from shaper.durable.batch import Batcher
+from shaper.ledger.line import Line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -68,6 +70,9 @@ class Connection:
         self._timeout = timeout
         self._retry_at = 0.0
         self._reason = ""
+        self._line = (
+            None if isinstance(client, RedisCluster) else Line(client.connection_pool)
+        )
         self._batcher: Batcher[_Call, Any] = Batcher(self._together, _TOGETHER)
 
     async def call(self, work: Callable[[Client], Awaitable[T]], key: str) -> T:
@@ -119,8 +124,8 @@ class Connection:
         """Return a result or a StateUnavailableError for each call."""
 
         async def work(client: Client) -> list[Any]:
-            if len(calls) == 1:
-                return [await _alone(client, calls[0])]
+            if self._line is not None:
+                return await self._line.exchange([call.command() for call in calls])
             pipeline = client.pipeline(transaction=False)
             for call in calls:
                 pipeline.execute_command(*call.command())
@@ -153,11 +158,3 @@ class Connection:
         if isinstance(pool, SentinelConnectionPool):
             for sentinel in pool.sentinel_manager.sentinels:
                 await sentinel.aclose()
-
-
-async def _alone(client: Client, call: _Call) -> Any:  # noqa: ANN401
-    """Run a single call without a pipeline, as cheap as it gets."""
-    try:
-        return await client.execute_command(*call.command())
-    except exceptions.ResponseError as error:
-        return error
