@@ -4,13 +4,14 @@ Read from a TOML file, then from ``conf.d/*.toml`` beside it (in the order of th
 names, later wins), then from the environment (``MAILSHAPER_TRICKLE__INTERVAL=30``).
 A key that does not exist, a value of the wrong kind and values that contradict
 each other are errors that name the file and the key. ``conf/mailshaper.toml`` is
-written by ``sample`` from the same declarations, and a test compares the two.
+written from the same declarations (``shaper.config_sample``).
 """
 
 from __future__ import annotations
 
 import difflib
 import ipaddress
+import json
 import os
 import socket
 import tomllib
@@ -30,24 +31,25 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
-__all__ = ["ConfigError", "Settings", "changed", "load", "sample", "split_address"]
+from shaper.addresses import is_loopback, meet, split_address
+
+__all__ = [
+    "ConfigError",
+    "Settings",
+    "changed",
+    "load",
+    "sections",
+    "split_address",
+]
 
 _PREFIX = "MAILSHAPER_"
-_PORTS = 65536
 
 
 class ConfigError(Exception):
     """What is wrong, with file and key; exit status 78 (EX_CONFIG)."""
-
-
-def split_address(text: str) -> tuple[str, int]:
-    """Split ``host:port`` or ``[v6]:port``. Raises ValueError."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or not 0 <= int(port) < _PORTS or not host:
-        raise ValueError("write host:port, such as 127.0.0.1:10025")
-    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def _address(text: str) -> str:
@@ -57,7 +59,8 @@ def _address(text: str) -> str:
 
 
 def _network(text: str) -> str:
-    ipaddress.ip_network(text, strict=False)
+    if ipaddress.ip_network(text, strict=False).prefixlen == 0:
+        raise ValueError("this is everybody: name the networks of your MTAs")
     return text
 
 
@@ -292,10 +295,12 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
-        if self.hop.next_hop in self.hop.listen:
+        if any(meet(self.hop.next_hop, own) for own in self.hop.listen):
             raise ValueError(
                 "hop.next_hop is one of hop.listen: mail would go in circles"
             )
+        self._no_listener_twice()
+        self._no_password_in_clear()
         if self.trickle.longest_interval < self.trickle.interval:
             raise ValueError("trickle.longest_interval is below trickle.interval")
         if self.trickle.retry_longest < self.trickle.retry_first:
@@ -303,6 +308,30 @@ class Settings(BaseSettings):
         if self.spool.max_bytes < self.hop.max_message_size:
             raise ValueError("spool.max_bytes is below hop.max_message_size")
         return self
+
+    def _no_listener_twice(self) -> None:
+        # Instances share ports (SO_REUSEPORT), so the kernel would not refuse it
+        # but hand connections to one or the other by chance.
+        taken = [("hop.listen", own) for own in self.hop.listen]
+        taken += [("policy.listen", own) for own in self.policy.listen]
+        if self.metrics.listen:
+            taken.append(("metrics.listen", self.metrics.listen))
+        for i, (key, own) in enumerate(taken):
+            for other, theirs in taken[:i]:
+                if meet(own, theirs):
+                    raise ValueError(f"{key} and {other} both take {own}")
+
+    def _no_password_in_clear(self) -> None:
+        hop = self.hop
+        if bool(hop.next_hop_user) != bool(hop.next_hop_password_file):
+            raise ValueError(
+                "hop.next_hop_user and hop.next_hop_password_file go together"
+            )
+        if hop.next_hop_user and hop.next_hop_tls == "none" and not _near_by(hop):
+            raise ValueError(
+                "hop.next_hop_tls: a password leaves this host only over TLS; "
+                'write "starttls" or "implicit"'
+            )
 
     @property
     def hostname(self) -> str:
@@ -313,6 +342,10 @@ class Settings(BaseSettings):
     def admin_socket(self) -> Path:
         """Where the CLI finds the daemon."""
         return self.admin.socket or self.daemon.runtime_directory / "admin.sock"
+
+
+def _near_by(hop: Hop) -> bool:
+    return hop.next_hop.startswith("/") or is_loopback(split_address(hop.next_hop)[0])
 
 
 def load(path: Path | None) -> Settings:
@@ -332,10 +365,45 @@ def load(path: Path | None) -> Settings:
             for key, value in keys.items():
                 values.setdefault(section, {})[key] = value
                 origin[f"{section}.{key}"] = str(file)
+    _check_environment()
     try:
         return Settings(**values)
+    except SettingsError as error:
+        raise ConfigError(f"the environment cannot be read: {error}") from error
     except ValidationError as error:
         raise ConfigError(_explain(error, origin, path)) from error
+
+
+def _check_environment() -> None:
+    """Refuse variables that would be overlooked or not understood.
+
+    pydantic-settings ignores those of a section that does not exist, and does not
+    name the variable when the value of a list is no JSON.
+    """
+    known = _keys()
+    for name, text in sorted(os.environ.items()):
+        # A single "_" is somebody else's: Kubernetes sets MAILSHAPER_PORT.
+        if not name.upper().startswith(_PREFIX) or "__" not in name:
+            continue
+        key = name[len(_PREFIX) :].lower().replace("__", ".", 1)
+        if key not in known:
+            raise ConfigError(
+                f"environment variable {name}: there is no key {key!r}{_near(key)}"
+            )
+        section, field = known[key]
+        default = section.model_fields[field].default
+        if isinstance(default, list) and not _is_list(text):
+            raise ConfigError(
+                f"environment variable {name}: write a list, such as "
+                f"{json.dumps(default or ['...'])} (it is {text!r})"
+            )
+
+
+def _is_list(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), list)
+    except ValueError:
+        return False
 
 
 def _fragments(path: Path) -> list[Path]:
@@ -373,14 +441,23 @@ def _explain(error: ValidationError, origin: dict[str, str], path: Path | None) 
     return "\n".join(lines)
 
 
+def sections() -> dict[str, type[_Section]]:
+    """Return the sections by name, in the order of the file."""
+    kinds = {name: field.annotation for name, field in Settings.model_fields.items()}
+    return {
+        name: kind
+        for name, kind in kinds.items()
+        if isinstance(kind, type) and issubclass(kind, _Section)
+    }
+
+
 def _keys() -> dict[str, tuple[type[_Section], str]]:
     """Return ``section.key`` -> section class and key, in order."""
-    found = {}
-    for section, field in Settings.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, _Section):
-            found.update({f"{section}.{key}": (kind, key) for key in kind.model_fields})
-    return found
+    return {
+        f"{section}.{key}": (kind, key)
+        for section, kind in sections().items()
+        for key in kind.model_fields
+    }
 
 
 def _near(key: str) -> str:
@@ -408,46 +485,3 @@ def changed(old: Settings, new: Settings) -> tuple[list[str], list[str]]:
             reached = (section in live or name in single) and name not in never
             (applied if reached else restart).append(name)
     return applied, restart
-
-
-def sample() -> str:
-    """Return the commented configuration file with every key at its default."""
-    lines = [
-        "# mailshaper: every key with its default. Remove the # to change one.",
-        "# Times are seconds, sizes octets. Files in conf.d/*.toml beside this one",
-        "# are read after it, in the order of their names; the environment wins:",
-        "# MAILSHAPER_SECTION__KEY=value. Check with: mailshaper check-config",
-    ]
-    for section, field in Settings.model_fields.items():
-        kind = field.annotation
-        if not (isinstance(kind, type) and issubclass(kind, _Section)):
-            continue
-        lines += ["", f"# {(kind.__doc__ or '').strip()}", f"[{section}]"]
-        for key, item in kind.model_fields.items():
-            text = " ".join((item.description or "").split())
-            lines += ["", *_comment(text)]
-            default = item.get_default(call_default_factory=True)
-            lines.append(f"#{key} = {_toml(default)}")
-    return "\n".join(lines) + "\n"
-
-
-def _comment(text: str) -> list[str]:
-    lines, line = [], "#"
-    for word in text.split():
-        if len(line) + len(word) + 1 > 79:  # noqa: PLR2004 - a terminal's width
-            lines.append(line)
-            line = "#"
-        line += " " + word
-    return [*lines, line]
-
-
-def _toml(value: Any) -> str:  # noqa: ANN401
-    if value is None:
-        return '""'
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    if isinstance(value, int | float):
-        return str(value)
-    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'

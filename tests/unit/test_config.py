@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from shaper.config import ConfigError, Settings, changed, load, sample
+from shaper.config import ConfigError, Settings, changed, load
+from shaper.config_sample import sample
 
 SAMPLE = Path(__file__).parents[2] / "conf" / "mailshaper.toml"
 
@@ -46,7 +47,24 @@ def test_every_key_is_explained():
         ("[hopp]\nlisten = 1", "did you mean 'hop"),
         ("listen = 1", "'listen' stands outside a [section]; did you mean"),
         ('[hop]\nnext_hop = "127.0.0.1:10025"', "in circles"),
+        ('[hop]\nlisten = ["0.0.0.0:10026"]', "in circles"),
+        ('[hop]\nlisten = ["[::]:10026"]', "in circles"),
+        ('[hop]\nlisten = ["/run/x"]\nnext_hop = "/run/x"', "in circles"),
         ('[hop]\nnext_hop = "127.0.0.1"', "hop.next_hop: write host:port"),
+        ('[hop]\nlisten = ["127.0.0.1:10027"]', "policy.listen and hop.listen both"),
+        ('[metrics]\nlisten = "0.0.0.0:10025"', "metrics.listen and hop.listen both"),
+        ('[hop]\nallow = ["0.0.0.0/0"]', "this is everybody"),
+        ('[hop]\nxclient = ["::/0"]', "this is everybody"),
+        ('[hop]\nnext_hop_user = "u"', "go together"),
+        (
+            """
+            [hop]
+            next_hop = "mx.example:587"
+            next_hop_user = "u"
+            next_hop_password_file = "/p"
+            """,
+            "only over TLS",
+        ),
         ("[states]\nblock_at = 99", "states.block_at"),
         ('[trickle]\ninterval = "fast"', "trickle.interval"),
         ("[trickle]\ninterval = nan", "trickle.interval"),
@@ -111,3 +129,42 @@ def test_a_reload_knows_what_it_can_apply(file):
     applied, restart = changed(old, load(file))
     assert applied == ["daemon.enforce", "trickle.interval"]
     assert restart == ["hop.listen"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("MAILSHAPER_HOP__LISTEN", "127.0.0.1:25", 'such as ["127.0.0.1:10025"]'),
+        ("MAILSHAPER_HOP__LISTEN", "", "write a list"),
+        ("MAILSHAPER_NOTIFY__MAIL_TO", '"a@example.org"', "write a list"),
+        ("MAILSHAPER_HOPP__LISTEN", "[]", "did you mean 'hop.listen'?"),
+        ("MAILSHAPER_HOP__LISTN", "[]", "did you mean 'hop.listen'?"),
+        ("MAILSHAPER_HOP__", "x", "there is no key"),
+        ("mailshaper_trickle__intervall", "3", "did you mean 'trickle.interval'?"),
+        ("MAILSHAPER_HOP", "x", "environment"),
+    ],
+)
+def test_a_wrong_variable_is_named_not_overlooked(monkeypatch, name, value, says):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as caught:
+        load(None)
+    assert says in str(caught.value)
+    assert name in str(caught.value) or name == "MAILSHAPER_HOP"
+
+
+def test_variables_of_others_are_left_alone(monkeypatch):
+    # Kubernetes sets such for a service of that name; the CLI has its own two.
+    monkeypatch.setenv("MAILSHAPER_PORT", "tcp://192.0.2.1:25")
+    monkeypatch.setenv("MAILSHAPER_SOCKET", "/run/x")
+    assert load(None) == Settings()
+
+
+def test_addresses_that_do_not_meet_are_fine(file):
+    file.write_text(
+        '[hop]\nlisten = ["0.0.0.0:10025", "127.0.0.1:0", "127.0.0.1:0"]\n'
+        'next_hop = "mx.example.org:10025"\n'
+        'next_hop_tls = "starttls"\nnext_hop_user = "u"\n'
+        'next_hop_password_file = "/etc/mailshaper/password"\n'
+        '[metrics]\nlisten = ""'
+    )
+    assert load(file).hop.next_hop == "mx.example.org:10025"
