@@ -33,7 +33,7 @@ from typing import Any, Self
 from shaper.cli.client import Client
 from shaper.cli.failure import CliError
 from shaper.core.contacts import contact_hash
-from shaper.core.learning import learn
+from shaper.core.evidence import learn, weigh
 from shaper.core.model import Model
 from shaper.core.record import Record
 from shaper.ledger.ledger import RedisLedger
@@ -252,13 +252,16 @@ class Daemon:
 
         Written where the daemon keeps it, before it meets the sender.
         """
-        model, start = Model.default(), now - days * 86400.0
-        record = Record.new(sender, start)
+        model = Model.default()
+        record = Record.new(sender, now - days * 86400.0 - 43200.0)
         whom = itertools.cycle(friends)
-        for day in range(days):
+        for day in range(days, 0, -1):
             for number in range(per_day):
-                at = start + day * 86400.0 + 30000.0 + number * 1800.0
-                learn(record.profile, model, [contact_hash(_KEY, next(whom))], at)
+                # Around this hour, or the mail of now would come at an odd one.
+                at = now - day * 86400.0 + (number - per_day // 2) * 900.0
+                recipients = [contact_hash(_KEY, next(whom))]
+                weigh(record.profile, model, recipients, at)
+                learn(record.profile, model, recipients, at)
         ledger = RedisLedger.connect(self.redis_url, timeout=5.0)
         try:
             version, _ = await ledger.load(sender)
