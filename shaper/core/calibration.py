@@ -128,7 +128,8 @@ def _peaks(powers: Floats, shipped: Model) -> tuple[float, ...]:
     # A few enormous senders are not the population.
     own = np.minimum(powers, np.quantile(powers, 0.95, axis=0))
     mixed = (own.sum(axis=0) + _POPULATION * prior) / (len(own) + _POPULATION)
-    return tuple(float(x) for x in mixed)
+    # Widen, never narrow: the factors were fitted with the shipped ones.
+    return tuple(float(x) for x in np.maximum(mixed, prior))
 
 
 def _rhythm(hours: Floats) -> tuple[float, ...]:
