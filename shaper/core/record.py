@@ -33,10 +33,7 @@ class Exemption:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A burst the operator expects: up to ``messages`` between two Unix times.
-
-    ``id`` is that of the request, so that asking twice is one plan.
-    """
+    """A burst the operator expects: up to ``messages`` between two Unix times."""
 
     start: float
     end: float
@@ -44,7 +41,6 @@ class Plan:
     by: str
     reason: str
     used: int = 0
-    id: str = ""
 
     def open_at(self, now: float) -> bool:
         """Whether the plan lets one more message pass now."""
@@ -74,7 +70,9 @@ class Record:
     last went under the low mark while slowed (0: it has not). ``case`` is the id
     of the open case, "" without one. ``recent`` are fingerprints of the latest
     messages, so that a retry of the MTA is not weighed twice. ``released`` counts
-    the recipients that the trickle served since the state was entered.
+    the recipients that the trickle served since the state was entered. ``serial``
+    grows with every change of state or allowance: of two versions the one with the
+    greater is the newer.
     """
 
     sender: str
@@ -88,6 +86,7 @@ class Record:
     run: Run = field(default_factory=Run)
     recent: tuple[str, ...] = ()
     released: int = 0
+    serial: int = 0
 
     @classmethod
     def new(cls, sender: str, now: float) -> Record:
@@ -98,6 +97,14 @@ class Record:
     def remember(self, fingerprint: str) -> None:
         """Note a message as weighed."""
         self.recent = (*self.recent[-(RECENT - 1) :], fingerprint)
+
+    def count_change(self, now: float) -> None:
+        """Note that state or allowances changed, at a Unix time.
+
+        By the clock, so that a record that was lost and begun anew is newer than
+        all that was there before; by one, when the clock has stepped back.
+        """
+        self.serial = max(self.serial + 1, int(now * 1000))
 
     def consume_plan(self, now: float) -> bool:
         """Take one message from an open plan; expired plans are forgotten."""
@@ -122,6 +129,8 @@ class Record:
             "state": self.state.value,
             "since": self.since,
         }
+        if self.serial:
+            data["serial"] = self.serial
         if self.calm_since:
             data["calm_since"] = self.calm_since
         if self.case:
@@ -131,8 +140,7 @@ class Record:
             data["exemption"] = [e.until, e.by, e.reason]
         if self.plans:
             data["plans"] = [
-                [p.start, p.end, p.messages, p.by, p.reason, p.used, p.id]
-                for p in self.plans
+                [p.start, p.end, p.messages, p.by, p.reason, p.used] for p in self.plans
             ]
         return data
 
@@ -149,8 +157,8 @@ class Record:
             until, by, reason = data["exemption"]
             exemption = Exemption(float(until), str(by), str(reason))
         plans = tuple(
-            Plan(float(s), float(e), int(m), str(by), str(why), int(used), str(name))
-            for s, e, m, by, why, used, name in data.get("plans", ())
+            Plan(float(s), float(e), int(m), str(by), str(why), int(used))
+            for s, e, m, by, why, used in data.get("plans", ())
         )
         self.state, self.since, self.calm_since = state, since, calm_since
         self.case = str(data.get("case", ""))

@@ -251,10 +251,12 @@ class Control:
                 "and at least one message",
                 code=64,
             )
-        plan = Plan(start, end, messages, change.by, change.reason, id=change.id)
+        plan = Plan(start, end, messages, change.by, change.reason)
 
         def apply(record: Record) -> None:
-            if all(plan.id != other.id for other in record.plans):
+            # Asking again, after a crash say, is not asking for more.
+            known = {(p.start, p.end, p.messages) for p in record.plans}
+            if (start, end, messages) not in known:
                 record.plans = (*record.plans, plan)
 
         if not change.dry_run:

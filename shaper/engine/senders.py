@@ -9,6 +9,11 @@ round trip.
 Redis may be away, slow or emptied. Then the records in memory go on, and every
 sender that is not plainly normal is also known from the audit journal
 (``known``), so a block, a slowed state, an exemption or a plan is never forgotten.
+A Redis that came back older than the journal (a power cut, a replica that lagged)
+is believed about habits, not about states.
+
+The journal is written after Redis, because only then a change is known to stand;
+a line that a full disk refused stays owed and is written by ``flush``.
 """
 
 from __future__ import annotations
@@ -19,7 +24,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from shaper.core.ports import StateUnavailableError
+from shaper.core.ports import SpoolFullError, StateUnavailableError
 from shaper.core.record import Record
 
 if TYPE_CHECKING:
@@ -46,6 +51,8 @@ class _Entry:
     version: int
     record: Record
     dirty: bool = False
+    # What the journal's line is still to say, None when none is owed.
+    owed: dict[str, Any] | None = None
 
 
 class Senders:
@@ -57,6 +64,8 @@ class Senders:
         self._cache: OrderedDict[str, _Entry] = OrderedDict()
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
         self.known: dict[str, dict[str, Any]] = {}
+        # The journal's last line about each sender it ever named, normal or not.
+        self._last: dict[str, dict[str, Any]] = {}
         self.unavailable_since = 0.0
 
     def restore(self, lines: Iterable[dict[str, Any]]) -> None:
@@ -69,10 +78,7 @@ class Senders:
             except (KeyError, TypeError, ValueError) as error:
                 log.error("audit line about %r is unusable: %s", sender, error)
                 continue
-            if probe.noteworthy:
-                self.known[sender] = probe.standing_json()
-            else:
-                self.known.pop(sender, None)
+            self._journaled(probe)
 
     async def synchronise(self) -> None:
         """Make Redis and ``known`` agree, in both directions.
@@ -84,7 +90,7 @@ class Senders:
         for state in ("slowed", "blocked"):
             names.update(await self._context.ledger.senders(state))
         for name in names:
-            await self.change(name, lambda _: None)
+            await self.change(name, lambda _: None, journal_first=False)
 
     def names(self, state: str) -> list[str]:
         """Return the known senders in a state."""
@@ -110,22 +116,44 @@ class Senders:
         self,
         sender: str,
         apply: Callable[[Record], T],
+        *,
+        journal_first: bool = True,
         **why: Any,  # noqa: ANN401
     ) -> tuple[Record, T]:
         """Apply a change and store it; ``why`` goes into the journal's line.
 
-        Raises SpoolFullError when the journal cannot take a change of state.
+        With ``journal_first`` this returns only once a change of state is in the
+        journal, and raises SpoolFullError otherwise; the change stands and its
+        line is owed. Without, ask ``assure`` before relying on it.
         """
         async with self._locked(sender):
             entry = await self._entry(sender)
             for _ in range(_ROUNDS):
+                before = _essence(_standing(entry.record))
                 result = apply(entry.record)
+                if _essence(_standing(entry.record)) != before:
+                    entry.record.count_change(self._context.clock())
                 if await self._store(sender, entry):
                     break
             else:
                 log.error("record of %r is changed by others too fast", sender)
-            await self._observe(entry.record, why)
+            try:
+                await self._observe(entry, why)
+            except SpoolFullError as error:
+                if journal_first:
+                    raise
+                log.error("state of %r is not in the journal yet: %s", sender, error)
             return entry.record, result
+
+    async def assure(self, sender: str) -> None:
+        """Return once nothing of a sender is owed to the journal.
+
+        Raises SpoolFullError.
+        """
+        async with self._locked(sender):
+            entry = self._cache.get(sender)
+            if entry and entry.owed is not None:
+                await self._observe(entry, {})
 
     def touch(self, sender: str, apply: Callable[[Record], None]) -> None:
         """Apply a change that may be lost (learning); stored by ``flush``."""
@@ -135,12 +163,17 @@ class Senders:
             entry.dirty = True
 
     async def flush(self) -> None:
-        """Store the records that ``touch`` changed."""
+        """Store the records that ``touch`` changed, write lines that are owed.
+
+        Raises SpoolFullError, after the records are stored.
+        """
         for sender in [name for name, entry in self._cache.items() if entry.dirty]:
             async with self._locked(sender):
                 entry = self._cache.get(sender)
                 if entry and entry.dirty:
                     await self._store(sender, entry)
+        for sender in [n for n, e in self._cache.items() if e.owed is not None]:
+            await self.assure(sender)
 
     async def reinstate(self, sender: str, standing: dict[str, Any]) -> None:
         """Store a standing for a sender of whom nothing else is known any more."""
@@ -150,6 +183,7 @@ class Senders:
         """Drop a sender from memory; the caller removes it from the stores."""
         self._cache.pop(sender, None)
         self.known.pop(sender, None)
+        self._last.pop(sender, None)
 
     async def _entry(self, sender: str) -> _Entry:
         entry = self._cache.get(sender)
@@ -196,33 +230,55 @@ class Senders:
         """Return a stored record; a damaged or missing one is rebuilt."""
         if raw:
             try:
-                return Record.decode(raw)
+                record = Record.decode(raw)
+                if record.sender != sender:
+                    raise ValueError(f"it is the record of {record.sender!r}")  # noqa: TRY301
             except ValueError as error:
                 log.error("record of %r in Redis is damaged: %s", sender, error)
+            else:
+                line = self._last.get(sender)
+                if line and line.get("serial", 0) > record.serial:
+                    log.warning("Redis is behind the journal about %r", sender)
+                    record.apply_standing(line)
+                return record
         return self._fresh(sender)
 
     def _fresh(self, sender: str) -> Record:
         """Return a record without history, with what the journal knows of it."""
         record = Record.new(sender, self._context.clock())
-        if line := self.known.get(sender):
+        if line := self._last.get(sender):
             record.apply_standing(line)
         return record
 
-    async def _observe(self, record: Record, why: dict[str, Any]) -> None:
-        """Journal a record whose standing is not what was known of it."""
-        line = record.standing_json() if record.noteworthy else None
-        if _essence(line) == _essence(self.known.get(record.sender)):
+    async def _observe(self, entry: _Entry, why: dict[str, Any]) -> None:
+        """Journal a record whose standing is not what was known of it.
+
+        Raises SpoolFullError; the line is owed then.
+        """
+        record = entry.record
+        if _essence(_standing(record)) == _essence(self.known.get(record.sender)):
+            entry.owed = None
             return
-        await self._context.audit.append("sender", **record.standing_json(), **why)
-        if line is None:
-            self.known.pop(record.sender, None)
-        else:
+        entry.owed = (entry.owed or {}) | why
+        await self._context.audit.append(
+            "sender", **record.standing_json(), **entry.owed
+        )
+        entry.owed = None
+        self._journaled(record)
+
+    def _journaled(self, record: Record) -> None:
+        line = record.standing_json()
+        self._last[record.sender] = line
+        if record.noteworthy:
             self.known[record.sender] = line
+        else:
+            self.known.pop(record.sender, None)
 
     def _evict(self) -> None:
         while len(self._cache) > _CACHED:
             for name, entry in self._cache.items():
-                if not entry.dirty and name not in self._locks:
+                busy = entry.dirty or entry.owed is not None
+                if not busy and name not in self._locks:
                     del self._cache[name]
                     break
             else:
@@ -271,6 +327,10 @@ class _SenderLock:
             del self._locks[self._name]
 
 
+def _standing(record: Record) -> dict[str, Any] | None:
+    return record.standing_json() if record.noteworthy else None
+
+
 def _essence(line: dict[str, Any] | None) -> dict[str, Any] | None:
     """Return what of a standing must survive a loss of Redis.
 
@@ -279,7 +339,9 @@ def _essence(line: dict[str, Any] | None) -> dict[str, Any] | None:
     """
     if line is None:
         return None
-    essence = {key: value for key, value in line.items() if key != "calm_since"}
+    essence = {
+        key: value for key, value in line.items() if key not in {"calm_since", "serial"}
+    }
     if plans := essence.get("plans"):
-        essence["plans"] = [[*plan[:5], plan[6]] for plan in plans]
+        essence["plans"] = [plan[:5] for plan in plans]
     return essence

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from shaper.core.envelope import Envelope, Recipient
 from shaper.core.state import Event
 from shaper.core.text import bland
-from shaper.notify.text import WORDS, why
+from shaper.notify.text import WORDS, part_name, why
 
 if TYPE_CHECKING:
     from shaper.core.case import Case
@@ -103,11 +103,11 @@ def _body(case: Case, settings: NoticeSettings, title: str, zone: tzinfo) -> str
             f"{name:<{label}}  {value}", _WIDTH, subsequent_indent=" " * (label + 2)
         )
     if evidence is not None and not case.closed:
-        lines += ["", words["evidence"], *_parts(evidence)]
+        lines += ["", words["evidence"], *_parts(evidence, settings.language)]
     for key, values in (
         ("subjects", case.subjects[:_SHOWN]),
-        ("domains", [f"{n} × {d}" for d, n in case.domains.most_common(_SHOWN)]),
-        ("clients", [f"{n} × {c}" for c, n in case.clients.most_common(_SHOWN)]),
+        ("domains", [f"{n} x {d}" for d, n in case.domains.most_common(_SHOWN)]),
+        ("clients", [f"{n} x {c}" for c, n in case.clients.most_common(_SHOWN)]),
     ):
         if values:
             lines += ["", words[key]]
@@ -127,9 +127,9 @@ def _body(case: Case, settings: NoticeSettings, title: str, zone: tzinfo) -> str
     return "\n".join(lines) + "\n"
 
 
-def _parts(evidence: Evidence) -> list[str]:
+def _parts(evidence: Evidence, language: str) -> list[str]:
     return [
-        f"  {part.name:<24}{part.value:>9.1f} / {part.limit:.1f} {part.note}"
+        f"  {part_name(part.name, language):<54}{part.value:>8.1f} / {part.limit:.1f}"
         for part in evidence.parts
         if part.value > 0
     ]

@@ -7,12 +7,13 @@ tests, not a blank in somebody's mail.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from shaper.core.evidence import Evidence
 
-__all__ = ["LANGUAGES", "WORDS", "why"]
+__all__ = ["LANGUAGES", "WORDS", "part_name", "why"]
 
 LANGUAGES = ("en", "fr")
 
@@ -76,36 +77,67 @@ WORDS: dict[str, dict[str, str]] = {
     },
 }
 
-# What the detector's parts measure (shaper.core.model.BUCKETS), for people.
-_PARTS = {
+# What the detector's parts measure (shaper.core.model.BUCKETS), for people: a
+# subject and a span of time.
+_SUBJECTS = {
     "en": {
-        "volume 1 min": "Unusual mail within a minute",
-        "volume 10 min": "Unusual mail within ten minutes",
-        "volume 1 h": "Unusual mail within an hour",
-        "volume 6 h": "Unusual mail within six hours",
-        "volume 1 day": "Unusual mail within a day",
-        "recipients 10 min": "Recipients within ten minutes",
-        "new recipients 1 day": "New recipients within a day",
-        "new recipients 14 days": "New recipients within two weeks",
+        "unfamiliar mail": "Mail to unfamiliar recipients",
+        "volume": "Unusual mail",
+        "messages": "Messages",
+        "recipients": "Recipients",
+        "new recipients": "New recipients",
         "bounces": "Mail to addresses that do not exist",
     },
     "fr": {
-        "volume 1 min": "Courrier inhabituel en une minute",
-        "volume 10 min": "Courrier inhabituel en dix minutes",
-        "volume 1 h": "Courrier inhabituel en une heure",
-        "volume 6 h": "Courrier inhabituel en six heures",
-        "volume 1 day": "Courrier inhabituel en un jour",
-        "recipients 10 min": "Destinataires en dix minutes",
-        "new recipients 1 day": "Nouveaux destinataires en un jour",
-        "new recipients 14 days": "Nouveaux destinataires en deux semaines",
+        "unfamiliar mail": "Courrier à des destinataires peu familiers",
+        "volume": "Courrier inhabituel",
+        "messages": "Messages",
+        "recipients": "Destinataires",
+        "new recipients": "Nouveaux destinataires",
         "bounces": "Courrier vers des adresses inexistantes",
     },
 }
 
-_UNITS = {
-    "en": {"nats": "nats of surprise", "recipients": "recipients"},
-    "fr": {"nats": "nats de surprise", "recipients": "destinataires"},
+_SPANS = {
+    "en": {
+        "min": "within {n} min",
+        "h": "within {n} h",
+        "day": "within {n} day",
+        "days": "within {n} days",
+    },
+    "fr": {
+        "min": "en {n} min",
+        "h": "en {n} h",
+        "day": "en {n} jour",
+        "days": "en {n} jours",
+    },
 }
+
+_PART = re.compile(r"([a-z ]+?)(?: (\d+) (min|h|days?))?")
+
+_UNITS = {
+    "en": {
+        "nats": "nats of surprise",
+        "recipients": "recipients",
+        "messages": "messages",
+    },
+    "fr": {
+        "nats": "nats de surprise",
+        "recipients": "destinataires",
+        "messages": "messages",
+    },
+}
+
+
+def part_name(name: str, language: str) -> str:
+    """Return the name of a part of the evidence in words; KeyError for a new one."""
+    found = _PART.fullmatch(name)
+    if found is None:
+        raise KeyError(name)
+    subject = _SUBJECTS[language][found[1]]
+    if not found[2]:
+        return subject
+    return f"{subject} {_SPANS[language][found[3]].format(n=found[2])}"
 
 
 def why(evidence: Evidence, language: str) -> str:
@@ -115,9 +147,9 @@ def why(evidence: Evidence, language: str) -> str:
     if part is None or part.value <= 0 or part.limit <= 0:
         return words["nothing"]
     return words["sentence"].format(
-        part=_PARTS[language].get(part.name, part.name),
+        part=part_name(part.name, language),
         value=f"{part.value:.1f}",
-        unit=_UNITS[language].get(part.note, part.note),
+        unit=_UNITS[language][part.note],
         share=f"{part.value / part.limit:.0%}",
         limit=f"{part.limit:.1f}",
     )
