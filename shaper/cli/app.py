@@ -120,6 +120,17 @@ for _group in app.registered_groups:
         _info.cls = _Command
 
 
+def _misused(error: Any) -> int:  # noqa: ANN401
+    """Say how the command line was wrong; a group without its command gets help."""
+    text = error.format_message()
+    if error.ctx and text == error.ctx.get_help():
+        sys.stderr.write(text + "\n")
+    else:
+        where = error.ctx.command_path if error.ctx else "mailshaper"
+        fail(CliError(USAGE, text, f"see `{where} --help`"))
+    return USAGE
+
+
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     for stream in (sys.stdout, sys.stderr):
@@ -135,9 +146,7 @@ def run(arguments: list[str] | None = None) -> int:
         fail(error)
         return error.code
     except _UsageError as error:
-        where = error.ctx.command_path if error.ctx else "mailshaper"
-        fail(CliError(USAGE, error.format_message(), f"see `{where} --help`"))
-        return USAGE
+        return _misused(error)
     except _ClickError as error:
         fail(CliError(USAGE, error.format_message()))
         return USAGE

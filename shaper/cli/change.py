@@ -12,21 +12,23 @@ from typing import Annotated, Any
 import typer
 
 from shaper.cli.failure import USAGE, CliError
-from shaper.cli.options import DryRun, Id, Json, OfSender, Reason, Sender, send
+from shaper.cli.options import (
+    DryRun,
+    Filter,
+    Id,
+    Json,
+    OfSender,
+    Reason,
+    Sender,
+    send,
+    words,
+)
 from shaper.cli.output import command, counts, print_json, say
 from shaper.cli.times import age, clock, iso, moment, rate
 from shaper.core.text import bland
 
 __all__ = ["register"]
 
-Filter = Annotated[
-    str,
-    typer.Argument(
-        metavar="[FILTER]",
-        help="Such as 'rcpt-domain=example.org subject~invoice age>2h'; "
-        "see `mailshaper queue list --help`.",
-    ),
-]
 Rate = Annotated[
     str,
     typer.Option(
@@ -266,7 +268,7 @@ def forget(
 
 def queue_release(
     context: typer.Context,
-    filter: Filter = "",  # noqa: A002
+    terms: Filter = None,
     *,
     sender: OfSender = "",
     paced: Rate = "",
@@ -277,14 +279,14 @@ def queue_release(
 ) -> None:
     """Let held mail go out; its senders stay as they are."""
     _order(
-        context, "release", filter, sender, paced=paced, reason=reason,
+        context, "release", words(terms), sender, paced=paced, reason=reason,
         dry_run=dry_run, change_id=change_id, as_json=as_json,
     )  # fmt: skip
 
 
 def queue_drop(
     context: typer.Context,
-    filter: Filter = "",  # noqa: A002
+    terms: Filter = None,
     *,
     sender: OfSender = "",
     reason: Reason = "",
@@ -294,14 +296,14 @@ def queue_drop(
 ) -> None:
     """Throw held mail away; nobody is told. Try --dry-run first."""
     _order(
-        context, "drop", filter, sender, reason=reason,
+        context, "drop", words(terms), sender, reason=reason,
         dry_run=dry_run, change_id=change_id, as_json=as_json,
     )  # fmt: skip
 
 
 def queue_bounce(
     context: typer.Context,
-    filter: Filter = "",  # noqa: A002
+    terms: Filter = None,
     *,
     sender: OfSender = "",
     reason: Reason = "",
@@ -311,7 +313,7 @@ def queue_bounce(
 ) -> None:
     """Return held mail to its senders with a bounce (DSN). Try --dry-run first."""
     _order(
-        context, "bounce", filter, sender, reason=reason,
+        context, "bounce", words(terms), sender, reason=reason,
         dry_run=dry_run, change_id=change_id, as_json=as_json,
     )  # fmt: skip
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["print_dossier", "print_evidence", "print_message"]
 
 _BAR = 16  # cells
+_ROOM = 74  # columns that the table of parts with its bars takes
 _MOST_PARTS = 5
 _STYLES = {"normal": "green", "slowed": "yellow", "blocked": "bold red"}
 
@@ -159,6 +160,9 @@ def _parts(out: Console, evidence: dict[str, Any], *, everything: bool = False) 
     parts = sorted(evidence["parts"], key=_share, reverse=True)
     if not everything:
         parts = [part for part in parts if _share(part) >= 0.01][:_MOST_PARTS]  # noqa: PLR2004
+    if out.width < _ROOM:
+        _parts_in_words(out, parts)
+        return
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     table.add_column("  measure", overflow="fold")
     table.add_column("value", justify="right", no_wrap=True)
@@ -170,8 +174,7 @@ def _parts(out: Console, evidence: dict[str, Any], *, everything: bool = False) 
         name, value, limit, note = part
         share = _share(part)
         filled = min(round(share * _BAR), _BAR)
-        style = "red" if share >= 1 else "yellow" if share >= 0.5 else "green"  # noqa: PLR2004
-        bar = Text(full * filled, style=style)
+        bar = Text(full * filled, style=_heat(share))
         bar.append(empty * (_BAR - filled), style="dim")
         bar.append(f" {share:.0%}", style="")
         table.add_row(
@@ -179,6 +182,21 @@ def _parts(out: Console, evidence: dict[str, Any], *, everything: bool = False) 
         )
     if parts:
         out.print(table)
+
+
+def _parts_in_words(out: Console, parts: list[list[Any]]) -> None:
+    """Print parts where there is no room for a table: two lines each."""
+    for part in parts:
+        name, value, limit, note = part
+        share = _share(part)
+        line = Text(f"  {share:>4.0%} ", style=_heat(share))
+        line.append(bland(name), style="not bold default")
+        out.print(line)
+        _wrapped(out, f"{value:.1f} of {limit:.1f} {note}", indent="       ")
+
+
+def _heat(share: float) -> str:
+    return "red" if share >= 1 else "yellow" if share >= 0.5 else "green"  # noqa: PLR2004
 
 
 def _share(part: list[Any]) -> float:

@@ -10,7 +10,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from shaper.cli.output import command, counts, shorten, width
+from shaper.cli.output import command, counts, folded, shorten, width
 from shaper.cli.times import age, clock, size
 from shaper.core.text import bland
 
@@ -26,12 +26,12 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
     senders, held = status["senders"], status["held"]
     away = status.get("redis_unavailable_since")
     if away:
-        yield (
+        yield folded(
             f"Redis is UNAVAILABLE since {clock(away)} ({age(now - away)}): "
             "known blocks stay, new senders are not judged."
         )
     if not status["enforce"]:
-        yield "Observation only (enforce = false): nothing is slowed or held."
+        yield folded("Observation only (enforce = false): nothing is slowed or held.")
     yield (
         f"mailshaper {bland(status['instance'])} on {bland(status['hostname'])} is up."
     )
@@ -39,7 +39,8 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
     yield f"  cases    {status['open_cases']:,} open"
     oldest = held.get("oldest")
     since = f", oldest {age(now - oldest)}" if oldest else ""
-    yield f"  held     {counts(held)}, {size(held['bytes'])}{since}"
+    line = f"  held     {counts(held)}, {size(held['bytes'])}{since}"
+    yield folded(line, indent=" " * 11)
     yield f"  model    {shorten(str(status['model']), width() - 11)}"
     if status["open_cases"]:
         yield f"Next: {command('cases')}"
@@ -64,7 +65,7 @@ def case_lines(cases: list[dict[str, Any]], *, closed: bool) -> Iterator[str]:
             yield f"{bland(case['id'])}  {bland(state)}"
             yield f"    {bland(case['sender'])}"
         waiting, escaped = counts(case["waiting"]), counts(case["escaped"])
-        yield f"    waiting {waiting}, escaped {escaped}"
+        yield folded(f"    waiting {waiting}, escaped {escaped}")
         if case["why"]:
             yield f"    {shorten(case['why'], wide - 4)}"
     yield f"Next: {command('show', cases[-1]['id'])}"

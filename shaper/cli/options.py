@@ -15,6 +15,7 @@ from shaper.cli.output import shell
 __all__ = [
     "Config",
     "DryRun",
+    "Filter",
     "Id",
     "Json",
     "Name",
@@ -24,6 +25,7 @@ __all__ = [
     "Socket",
     "client",
     "send",
+    "words",
 ]
 
 _COMPLETION_TIMEOUT = 0.5  # seconds; nobody waits longer for a tab key
@@ -71,6 +73,14 @@ OfSender = Annotated[
         autocompletion=_senders,
     ),
 ]
+Filter = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[FILTER]...",
+        help="Such as 'rcpt-domain=example.org subject~invoice age>2h'; "
+        "see `mailshaper queue list --help`.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Plain JSON, one object per line.")]
 Reason = Annotated[
     str,
@@ -106,6 +116,21 @@ Socket = Annotated[
         "configuration's.",
     ),
 ]
+
+
+def words(terms: list[str] | None) -> str:
+    """Return a filter that came as one argument or, without blanks, as several.
+
+    Quoted parts are refused, because 'a or b' beside c would mean a or (b and c).
+    """
+    given = terms or ()
+    if len(given) > 1 and any(" " in term for term in given):
+        raise CliError(
+            USAGE,
+            "a filter of several quoted parts is ambiguous",
+            "put the whole filter into one pair of single quotes",
+        )
+    return " ".join(given)
 
 
 def client(context: typer.Context) -> Client:

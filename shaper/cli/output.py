@@ -26,6 +26,7 @@ __all__ = [
     "console",
     "counts",
     "fail",
+    "folded",
     "print_json",
     "say",
     "shell",
@@ -52,6 +53,22 @@ def fail(error: CliError) -> None:
     sys.stderr.write(f"mailshaper: {text}\n")
     if error.hint:
         sys.stderr.write(f"  {bland(error.hint)}\n")
+
+
+def folded(text: str, indent: str = "    ") -> str:
+    """Return harmless text with its later lines indented, as wide as there is room.
+
+    Commands to type do not belong in it: those are never broken.
+    """
+    import textwrap
+
+    return textwrap.fill(
+        text,
+        width(),
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def console() -> Console:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from shaper.cli.change import register_queue
-from shaper.cli.options import Json, Name, OfSender, Sender, client
+from shaper.cli.options import Filter, Json, Name, OfSender, Sender, client, words
 from shaper.cli.output import print_json, say
 from shaper.cli.times import moment
 
@@ -20,7 +20,8 @@ A filter is made of terms, all of which must hold: rcpt-domain=example.org
 subject~invoice age>2h size>1M recipients>=20 sender=login:alice id=... and
 also from, rcpt, client, case, order, message-id, attempts. `=` compares whole
 values, `*` stands for anything, `~` looks for a part; `or`, `not` and
-parentheses work as one reads them.
+parentheses work as one reads them. Put the whole in single quotes: a shell takes
+< > and parentheses for itself.
 """
 
 
@@ -96,16 +97,14 @@ def explain(context: typer.Context, sender: Sender, *, as_json: Json = False) ->
 
 def queue_list(
     context: typer.Context,
-    filter: Annotated[  # noqa: A002 - the word of the grammar
-        str, typer.Argument(metavar="[FILTER]", help="Only mail that matches.")
-    ] = "",
+    terms: Filter = None,
     *,
     sender: OfSender = "",
     as_json: Json = False,
 ) -> None:
-    ask = client(context).ask
+    ask, text = client(context).ask, words(terms)
     if as_json:
-        ask("queue.list", print_json, filter=filter, sender=sender)
+        ask("queue.list", print_json, filter=text, sender=sender)
         return
     from shaper.cli.lists import message_lines, queue_total
 
@@ -113,8 +112,8 @@ def queue_list(
         for line in message_lines(message):
             say(line)
 
-    total = ask("queue.list", row, filter=filter, sender=sender)
-    for line in queue_total(total, narrowed=bool(filter or sender)):
+    total = ask("queue.list", row, filter=text, sender=sender)
+    for line in queue_total(total, narrowed=bool(text or sender)):
         say(line)
 
 
