@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from shaper.cli.failure import CONFIG, NOPERM, TEMPFAIL, UNAVAILABLE, CliError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = ["DEFAULT_CONFIG", "Client", "config_path", "socket_path"]
 
@@ -99,16 +99,21 @@ class Client:
         if claim := os.environ.get("SUDO_USER"):
             request["sudo_user"] = claim
         line = json.dumps(request).encode("ascii") + b"\n"
+        for data in self._answers(line):
+            if "row" in data:
+                row(data["row"])  # its failures are the caller's: `| head` has gone
+            else:
+                return self._read(data)
+        raise self._cut()
+
+    def _answers(self, line: bytes) -> Iterator[dict[str, Any]]:
+        """Send a request and return the lines of its answer. Raises CliError."""
         with self._connect() as connection:
             try:
                 connection.sendall(line)
                 with connection.makefile("rb") as answers:
                     for answer in answers:
-                        data = json.loads(answer)
-                        if "row" in data:
-                            row(data["row"])
-                        else:
-                            return _result(data)
+                        yield json.loads(answer)
             except TimeoutError as error:
                 raise CliError(
                     TEMPFAIL,
@@ -118,10 +123,16 @@ class Client:
             except ConnectionError as error:
                 raise self._cut() from error
             except ValueError as error:
-                raise CliError(
-                    TEMPFAIL, f"what listens at {self.path} is not mailshaper"
-                ) from error
-        raise self._cut()
+                raise self._stranger() from error
+
+    def _read(self, data: dict[str, Any]) -> Any:  # noqa: ANN401
+        try:
+            return _result(data)
+        except ValueError as error:
+            raise self._stranger() from error
+
+    def _stranger(self) -> CliError:
+        return CliError(TEMPFAIL, f"what listens at {self.path} is not mailshaper")
 
     def _cut(self) -> CliError:
         return CliError(
