@@ -8,6 +8,7 @@ of sockets.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import math
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
 
     from shaper.engine.control import Control
 
-__all__ = ["Answer", "Commands", "Request"]
+__all__ = ["Answer", "Commands", "Request", "canonical"]
 
 log = logging.getLogger(__name__)
 
 _LONGEST_TEXT = 4096  # characters of one argument
+_LONGEST_UID = 10  # digits; uid_t has 32 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +106,24 @@ class Commands:
     async def _show(self, arguments: _Arguments, _user: str) -> Answer:
         name = arguments.needed("name")
         arguments.finish()
-        return Answer(await self._control.show(name))
+        try:
+            return Answer(await self._control.show(canonical(name) or name))
+        except RefusedError:
+            # Somebody who looks for an address means the sender behind it.
+            known = await self._known(name)
+            if not known:
+                raise
+            return Answer(await self._control.show(known[0]))
 
     async def _explain(self, arguments: _Arguments, _user: str) -> Answer:
-        sender = arguments.needed("sender")
+        sender = await self._sender(arguments.needed("sender"))
         arguments.finish()
         return Answer(await self._control.explain(sender))
 
     async def _queue_list(self, arguments: _Arguments, _user: str) -> Answer:
         text, sender = arguments.text("filter"), arguments.text("sender")
         arguments.finish()
+        sender = sender and await self._sender(sender)
         rows = [
             row
             for row in self._control.queue(text)
@@ -130,6 +140,7 @@ class Commands:
     async def _audit(self, arguments: _Arguments, _user: str) -> Answer:
         since, sender = arguments.number("since"), arguments.text("sender")
         arguments.finish()
+        sender = canonical(sender) or sender  # or a case
 
         def collect() -> list[dict[str, Any]]:
             return [
@@ -161,6 +172,7 @@ class Commands:
         sender, text = arguments.text("sender"), arguments.text("filter")
         rate = arguments.number("rate")
         arguments.finish()
+        sender = sender and await self._sender(sender)
         return Answer(
             await self._control.order(
                 change, action, sender=sender, filter=text, rate=rate
@@ -168,37 +180,46 @@ class Commands:
         )
 
     async def _release(self, arguments: _Arguments, user: str) -> Answer:
-        change, sender = arguments.change(user), arguments.needed("sender")
+        change, given = arguments.change(user), arguments.needed("sender")
         rate = arguments.number("rate")
         arguments.finish()
-        return Answer(await self._control.release(change, sender, rate))
+        sender = await self._sender(given)
+        done = await self._control.release(change, sender, rate)
+        return Answer(done | {"sender": sender})
 
     async def _block(self, arguments: _Arguments, user: str) -> Answer:
-        change, sender = arguments.change(user), arguments.needed("sender")
+        change, given = arguments.change(user), arguments.needed("sender")
         arguments.finish()
-        return Answer(await self._control.block(change, sender))
+        sender = await self._sender(given)
+        done = await self._control.block(change, sender)
+        return Answer(done | {"sender": sender})
 
     async def _exempt(self, arguments: _Arguments, user: str) -> Answer:
-        change, sender = arguments.change(user), arguments.needed("sender")
+        change, given = arguments.change(user), arguments.needed("sender")
         until = arguments.number("until")
         arguments.finish()
+        sender = await self._sender(given)
         return Answer(await self._control.exempt(change, sender, until))
 
     async def _plan(self, arguments: _Arguments, user: str) -> Answer:
-        change, sender = arguments.change(user), arguments.needed("sender")
+        change, given = arguments.change(user), arguments.needed("sender")
         start, end = arguments.number("from"), arguments.number("to")
         messages = int(arguments.number("messages"))
         arguments.finish()
+        sender = await self._sender(given)
         return Answer(await self._control.plan(change, sender, start, end, messages))
 
     async def _forget(self, arguments: _Arguments, user: str) -> Answer:
         change, address = arguments.change(user), arguments.needed("address")
         arguments.finish()
         change.check()
+        if sender := canonical(address):
+            address = sender.partition(":")[2]
+        wanted = address.casefold()
         found = {
-            "held": sum(_names(row, address) for row in self._control.queue()),
+            "held": sum(_names(row, wanted) for row in self._control.queue()),
             "cases": sum(
-                case["sender"].partition(":")[2] == address or case["sender"] == address
+                case["sender"].partition(":")[2] == wanted
                 for case in await self._control.cases(closed=True)
             ),
         }
@@ -212,6 +233,50 @@ class Commands:
             # Without the address: the point is that it is nowhere any more.
             log.info("%s had an address forgotten: %s", user, bland(change.reason))
         return Answer(result)
+
+    # -- names -------------------------------------------------------------------
+
+    async def _sender(self, text: str) -> str:
+        """Return a sender as the engine writes it.
+
+        Raises RefusedError for anything else: a block of a name that no mail ever
+        bears would look like protection.
+        """
+        if sender := canonical(text):
+            return sender
+        known = await self._known(text)
+        raise RefusedError(
+            f"{text!r} is not the name of a sender",
+            f"did you mean {' or '.join(known)}?"
+            if known
+            else "write login:NAME (an account), uid:NUMBER (a local user) or "
+            "from:ADDRESS (an envelope sender)",
+        )
+
+    async def _known(self, text: str) -> list[str]:
+        """Return the senders that somebody may mean who left out the kind."""
+        found = []
+        for kind in ("login", "from"):
+            sender = f"{kind}:{text.casefold()}"
+            with contextlib.suppress(RefusedError):
+                await self._control.explain(sender)
+                found.append(sender)
+        return found
+
+
+def canonical(text: str) -> str:
+    """Return the sender that a text names, "" if it names none.
+
+    As ``shaper.smtp.identity`` writes them: letters folded, numbers plain.
+    """
+    kind, _, name = text.partition(":")
+    kind = kind.lower()
+    if kind == "uid":
+        valid = name.isascii() and name.isdigit() and len(name) <= _LONGEST_UID
+        return f"uid:{int(name)}" if valid else ""
+    if kind == "login":
+        name = name.strip()
+    return f"{kind}:{name.casefold()}" if kind in {"login", "from"} and name else ""
 
 
 def _time(line: Mapping[str, Any]) -> float:
@@ -228,7 +293,8 @@ def _concerns(line: Mapping[str, Any], sender: str) -> bool:
 
 def _names(row: Mapping[str, Any], address: str) -> bool:
     envelope = row["envelope"]
-    return address in {envelope["sender"], *(r[0] for r in envelope["recipients"])}
+    named = [envelope["sender"], *(r[0] for r in envelope["recipients"])]
+    return any(address == name.casefold() for name in named)
 
 
 class _Arguments:

@@ -114,6 +114,7 @@ def release(
         context, "release", reason=reason, dry_run=dry_run, change_id=change_id,
         sender=sender, rate=rate(paced),
     )  # fmt: skip
+    sender = str(result["sender"])
     pace = f", {paced}" if paced else ""
     state = "is" if dry_run else "is now"
     _done(
@@ -141,6 +142,7 @@ def block(
         context, "block", reason=reason, dry_run=dry_run, change_id=change_id,
         sender=sender,
     )  # fmt: skip
+    sender = str(result["sender"])
     state = (
         f"{bland(sender)} is {bland(str(result['state']))} and would be blocked"
         if dry_run
@@ -184,6 +186,7 @@ def exempt(
         context, "exempt", reason=reason, dry_run=dry_run, change_id=change_id,
         again=f"--until {iso(at)}" if until else "", sender=sender, until=at,
     )  # fmt: skip
+    sender = str(result["sender"])
     would = "would be" if dry_run else "is"
     line = (
         f"{bland(sender)} {would} exempt until {clock(at)} "
@@ -225,6 +228,7 @@ def plan(
         again=f"--from {iso(since)} --to {iso(to)}", sender=sender, to=to,
         messages=int(messages), **{"from": since},
     )  # fmt: skip
+    sender = str(result["sender"])
     would = "would be" if dry_run else "are"
     _done(
         result,
