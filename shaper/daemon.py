@@ -28,17 +28,21 @@ from shaper.admin import AdminServer
 from shaper.audit import AuditJournal
 from shaper.config import ConfigError, Settings, changed, load, split_address
 from shaper.core.judgement import Rules
+from shaper.core.outcome import Meaning
 from shaper.core.ports import ShaperError, StateUnavailableError
 from shaper.durable.files import private_directory
 from shaper.engine.assembly import Engine
 from shaper.engine.context import Backoff, Context, Pace
 from shaper.engine.control import Control
 from shaper.engine.upkeep import Upkeep
+from shaper.feedback.reply import outcome_of_reply
+from shaper.feedback.table import load_table
 from shaper.ledger.child import RedisChild
 from shaper.ledger.ledger import RedisLedger
 from shaper.metrics import EngineGauges, Metrics
 from shaper.notify.mail import NoticeSettings, compose
 from shaper.policy.postfix import PolicyServer
+from shaper.refits import Refits
 from shaper.smtp.forward import NextHop
 from shaper.smtp.ingress import Ingress
 from shaper.smtp.send import send
@@ -51,6 +55,7 @@ if TYPE_CHECKING:
 
     from shaper.core.case import Case
     from shaper.core.envelope import Envelope
+    from shaper.core.reply import Reply
     from shaper.engine.notices import Compose
 
 __all__ = ["Daemon", "main"]
@@ -86,6 +91,7 @@ class Daemon:
             work = [
                 asyncio.create_task(engine.trickle.run(self._stop)),
                 asyncio.create_task(upkeep.run(self._stop)),
+                asyncio.create_task(self._refits.run(self._stop)),
                 asyncio.create_task(self._watchdog()),
             ]
             stopped = asyncio.create_task(self._stop.wait())
@@ -129,6 +135,7 @@ class Daemon:
             _contact_key(state / "contact.key"),
             instance=settings.daemon.instance,
             hostname=settings.hostname,
+            proves_dead=_proves_dead(),
         )
         _apply(context, settings)
         hop = NextHop(_forward(settings))
@@ -141,6 +148,10 @@ class Daemon:
         )
         registry.register(EngineGauges(engine, time.time))
         self._registry = registry
+        self._refits = Refits(
+            context, state / "model.json", url, settings.redis.key_prefix
+        )
+        self._refits.load()
         await engine.restore(audit.replay())
         self._audit = audit
         return engine, Upkeep(engine, secrets.token_hex(8)), ledger
@@ -338,6 +349,17 @@ def _composer(settings: Settings) -> Compose | None:
 async def _forget(engine: Engine, audit: AuditJournal, address: str) -> dict[str, int]:
     """Remove what is remembered of a person; see docs/privacy.md."""
     return await engine.forget(address, audit.forget)
+
+
+def _proves_dead() -> Callable[[Reply, str], bool]:
+    """Return the judgement of refusals by the shipped table of meanings."""
+    table = load_table()
+
+    def judge(reply: Reply, address: str) -> bool:
+        outcome = outcome_of_reply(reply, address, table)
+        return outcome.meaning is Meaning.DEAD_ADDRESS
+
+    return judge
 
 
 def _contact_key(path: Path) -> bytes:

@@ -145,9 +145,9 @@ def judge(
 
 
 def review(record: Record, model: Model, rules: Rules, now: float) -> Transition | None:
-    """Judge a slowed sender as time passes, without a message.
+    """Judge a slowed sender as time passes and its held mail fares, or bounces.
 
-    Evidence only falls here. Returns the change of state, or None.
+    Returns the change of state, or None.
     """
     if record.state is not State.SLOWED:
         return None
@@ -161,6 +161,8 @@ def review(record: Record, model: Model, rules: Rules, now: float) -> Transition
             return move(record, Event.CALM, now, evidence)
         return None
     record.calm_since = 0.0
+    if evidence.level >= Level.BLOCK:
+        return move(record, Event.SEVERE, now, evidence)
     if now - record.since >= rules.block_after:
         return move(record, Event.PERSISTED, now, evidence)
     return None

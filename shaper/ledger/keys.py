@@ -62,6 +62,11 @@ class Keys:
         stem, digest = self.sender(sender)
         return f"{stem}:record:{digest}"
 
+    @property
+    def all_records(self) -> str:
+        """Return the pattern of every record's key."""
+        return f"{self._prefix}:{{*}}:record:*"
+
     def slot(self, sender: str) -> str:
         """Return the key of a sender's next trickle release."""
         stem, digest = self.sender(sender)

@@ -17,7 +17,7 @@ from shaper.ledger.keys import INDEXED, Keys, octets, text
 from shaper.ledger.scripts import CASE, EPOCH, SAVE, SLOT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
     from typing import Any
 
     from shaper.ledger.address import Client
@@ -130,6 +130,33 @@ class RedisLedger:
             await self._connection.command("DEL", keys.case(text(case_id)))
             await self._connection.command("ZREM", keys.case_index, case_id)
         await self._connection.command("DEL", own)
+
+    async def records(self) -> AsyncIterator[list[bytes]]:
+        """Yield the records of all senders in pages, for work in the background.
+
+        A record that changes meanwhile may come in either form.
+        """
+        keys: AsyncIterator[bytes] | None = None
+
+        async def page(client: Client) -> list[bytes] | None:
+            nonlocal keys
+            if keys is None:
+                keys = client.scan_iter(match=self._keys.all_records, count=_PAGE)
+            names = []
+            async for name in keys:
+                names.append(name)
+                if len(names) >= _PAGE:
+                    break
+            if not names:
+                return None
+            pipeline = client.pipeline(transaction=False)
+            for name in names:
+                pipeline.execute_command("GET", name)
+            values = await pipeline.execute()
+            return [bytes(value).partition(b"\n")[2] for value in values if value]
+
+        while (found := await self._connection.call(page, "records")) is not None:
+            yield found
 
     # -- logins of the MTA's queue ids
 
