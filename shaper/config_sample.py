@@ -11,7 +11,7 @@ from typing import Any
 
 from shaper.config import sections
 
-__all__ = ["sample"]
+__all__ = ["sample", "shown"]
 
 
 def sample() -> str:
@@ -28,7 +28,7 @@ def sample() -> str:
             text = " ".join((item.description or "").split())
             lines += ["", *_comment(text)]
             default = item.get_default(call_default_factory=True)
-            lines.append(f"#{key} = {_toml(default)}")
+            lines.append(f"#{key} = {shown(default)}")
     return "\n".join(lines) + "\n"
 
 
@@ -42,13 +42,14 @@ def _comment(text: str) -> list[str]:
     return [*lines, line]
 
 
-def _toml(value: Any) -> str:  # noqa: ANN401
+def shown(value: Any) -> str:  # noqa: ANN401
+    """Return a value as TOML writes it."""
     if value is None:
         return '""'
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
+        return "[" + ", ".join(map(shown, value)) + "]"
     if isinstance(value, int | float):
         return str(value)
     return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -76,7 +76,7 @@ OfSender = Annotated[
 Filter = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[FILTER]...",
+        metavar="FILTER",
         help="Such as 'rcpt-domain=example.org subject~invoice age>2h'; "
         "see `mailshaper queue list --help`.",
     ),
