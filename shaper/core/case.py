@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from shaper.core.evidence import Evidence
+from shaper.core.plain import loads, moment, name
 from shaper.core.state import Event, State
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Case", "Step", "merge"]
 
+OUTCOMES = ("faded", "innocent")
 SAMPLES = 10
 DOMAINS = 200
 CLIENTS = 50
@@ -58,7 +60,7 @@ class Step:
         """Rebuild; raises KeyError, TypeError or ValueError."""
         evidence = data.get("evidence")
         return cls(
-            float(data["at"]),
+            moment(data["at"]),
             str(data["event"]),
             str(data["state"]),
             str(data.get("by", "")),
@@ -104,6 +106,14 @@ class Case:
             onset=run.since or at,
             escaped=(run.messages, run.recipients),
         )
+
+    @property
+    def untold(self) -> str:
+        """Name of the latest step while nobody was told of it, else ""."""
+        if not self.steps:
+            return ""
+        step = f"{self.state.value}@{self.steps[-1].at:.0f}"
+        return "" if step in self.told else step
 
     def moved(self, transition: Transition, by: str = "", reason: str = "") -> None:
         """Add a change of state; a return to normal closes the case."""
@@ -173,18 +183,18 @@ class Case:
     def decode(cls, raw: bytes) -> Case:
         """Rebuild from the stored form. Raises ValueError on anything else."""
         try:
-            data = json.loads(raw)
-            return cls(
-                id=str(data["id"]),
+            data = loads(raw)
+            case = cls(
+                id=name(data["id"]),
                 sender=str(data["sender"]),
-                opened=float(data["opened"]),
+                opened=moment(data["opened"]),
                 part=str(data["part"]),
-                onset=float(data["onset"]),
+                onset=moment(data["onset"]),
                 escaped=_pair(data["escaped"]),
                 held=_pair(data["held"]),
                 delivered=_pair(data["delivered"]),
                 state=State(data["state"]),
-                closed=float(data["closed"]),
+                closed=moment(data["closed"]),
                 outcome=str(data["outcome"]),
                 steps=[Step.from_json(step) for step in data["steps"]],
                 subjects=[str(s) for s in data["subjects"]],
@@ -192,9 +202,13 @@ class Case:
                 clients=_counter(data["clients"]),
                 told=[str(s) for s in data["told"]],
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
             msg = f"a case is not what was stored: {error}"
             raise ValueError(msg) from error
+        if not case.id or (case.outcome in OUTCOMES) != bool(case.closed):
+            msg = "a case without id, or with an outcome that there is not"
+            raise ValueError(msg)
+        return case
 
 
 def merge(parts: Iterable[Case]) -> Case:

@@ -12,6 +12,9 @@ import json
 from dataclasses import dataclass
 from enum import StrEnum
 
+from shaper.core.filter import parse
+from shaper.core.plain import loads
+
 __all__ = ["Order", "OrderAction"]
 
 
@@ -49,8 +52,8 @@ class Order:
     def decode(cls, raw: bytes) -> Order:
         """Rebuild from the stored form. Raises ValueError on anything else."""
         try:
-            data = json.loads(raw)
-            return cls(
+            data = loads(raw)
+            order = cls(
                 id=str(data["id"]),
                 at=float(data["at"]),
                 action=OrderAction(data["action"]),
@@ -60,6 +63,9 @@ class Order:
                 filter=str(data["filter"]),
                 rate=float(data["rate"]),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, OverflowError) as error:
             msg = f"an order is not what was stored: {error}"
             raise ValueError(msg) from error
+        if order.filter:
+            parse(order.filter)  # FilterError: ValueError
+        return order

@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from shaper.core.plain import loads, moment, name
 from shaper.core.profile import Profile
 from shaper.core.state import State
 
@@ -20,6 +21,7 @@ __all__ = ["Exemption", "Plan", "Record", "Run"]
 # sender rarely has more of them waiting than this; an older one merely counts
 # as a new message.
 RECENT = 32
+_MOST_RELEASED = 10**9  # more changes no pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,18 +152,19 @@ class Record:
         Raises KeyError, TypeError or ValueError, and changes nothing then.
         """
         state = State(data["state"])
-        since = float(data["since"])
-        calm_since = float(data.get("calm_since", 0.0))
+        since = moment(data["since"])
+        calm_since = moment(data.get("calm_since", 0.0))
+        case, serial = name(data.get("case", "")), int(data.get("serial", 0))
         exemption = None
         if "exemption" in data:
             until, by, reason = data["exemption"]
-            exemption = Exemption(float(until), str(by), str(reason))
+            exemption = Exemption(moment(until), str(by), str(reason))
         plans = tuple(
-            Plan(float(s), float(e), int(m), str(by), str(why), int(used))
+            Plan(moment(s), moment(e), int(m), str(by), str(why), int(used))
             for s, e, m, by, why, used in data.get("plans", ())
         )
         self.state, self.since, self.calm_since = state, since, calm_since
-        self.case = str(data.get("case", ""))
+        self.case, self.serial = case, serial
         self.exemption, self.plans = exemption, plans
 
     def encode(self) -> bytes:
@@ -185,16 +188,16 @@ class Record:
             msg = "a sender's record has no profile"
             raise ValueError(msg)
         try:
-            data = json.loads(head)
+            data = loads(head)
             record = cls(str(data["sender"]), Profile.decode(tail))
             record.apply_standing(data)
             if "run" in data:
                 since, messages, recipients, last = data["run"]
                 record.run = Run(
-                    float(since), int(messages), int(recipients), float(last)
+                    moment(since), int(messages), int(recipients), moment(last)
                 )
             record.recent = tuple(map(str, data.get("recent", ())))
-            record.released = int(data.get("released", 0))
+            record.released = min(int(data.get("released", 0)), _MOST_RELEASED)
         except (KeyError, TypeError, AttributeError, OverflowError) as error:
             msg = f"a sender's record is not what was stored: {error}"
             raise ValueError(msg) from error
