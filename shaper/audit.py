@@ -127,7 +127,7 @@ class AuditJournal:
 
         ``damage`` then lists what could not be read.
         """
-        self.damage = []
+        damage: list[Damage] = []
         for path in self._files():
             try:
                 data = path.read_bytes()
@@ -135,11 +135,12 @@ class AuditJournal:
                 continue
             found = unseal(data)
             for start, end in found.damage:
-                self.damage.append(Damage(path.name, start, end))
+                damage.append(Damage(path.name, start, end))
             if found.end < len(data):
-                self.damage.append(Damage(path.name, found.end, len(data)))
+                damage.append(Damage(path.name, found.end, len(data)))
             yield from found.records
-        for one in self.damage:
+        self.damage = damage
+        for one in damage:
             log.error("audit journal %s: octets %d to %d are damaged", *one)
 
     async def prune(self, before: float, keep: Callable[[dict[str, Any]], bool]) -> int:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["audit_line", "case_lines", "message_lines", "queue_total", "status_lines"]
 
 
+_MOST_DAMAGED = 5
+
+
 def status_lines(status: dict[str, Any]) -> Iterator[str]:
     """Say how an instance is, worst first."""
     now = time.time()
@@ -32,6 +35,14 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
         )
     if not status["enforce"]:
         yield folded("Observation only (enforce = false): nothing is slowed or held.")
+    damaged = status.get("damaged_files", [])
+    for row in damaged[:_MOST_DAMAGED]:
+        line = f"DAMAGED {row['file']}: {row['problem']}"
+        yield shorten(bland(line), width())
+    if len(damaged) > _MOST_DAMAGED:
+        yield f"DAMAGED files in all: {len(damaged):,} (--json lists them)."
+    if damaged:
+        yield "They are below state_directory, kept as they are; the log says more."
     yield (
         f"mailshaper {bland(status['instance'])} on {bland(status['hostname'])} is up."
     )

@@ -6,7 +6,7 @@ of an adapter reach the engine as the exceptions named here and no other.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -78,6 +78,9 @@ class Spool(Protocol):
     def read(self, message_id: str) -> AsyncIterator[bytes]:
         """Yield the content as it came. Raises SpoolCorruptError, KeyError."""
 
+    async def history(self, message_id: str) -> list[dict[str, Any]]:
+        """Return the log of a held message. Raises KeyError, SpoolCorruptError."""
+
     async def note_attempt(self, message_id: str, *, not_before: float) -> HeldMessage:
         """Record durably, before dialling, that a further attempt begins."""
 
@@ -105,6 +108,12 @@ class Spool(Protocol):
 
     def all(self) -> Sequence[HeldMessage]:
         """Return every held message in order of arrival."""
+
+    def corrupt(self) -> list[tuple[str, str]]:
+        """Return the files that were set aside, with what is wrong with each."""
+
+    def damaged(self) -> list[tuple[str, str]]:
+        """Return the held messages whose log lost lines, and which."""
 
 
 class Ledger(Protocol):

@@ -15,15 +15,36 @@ from shaper.core.judgement import Rules
 from shaper.core.model import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from shaper.core.ports import Ledger, Spool
+    from shaper.core.reply import Reply
 
 __all__ = ["Audit", "Backoff", "Context", "Pace"]
 
 
+class Damage(Protocol):
+    """Octets of a journal file that are no intact record."""
+
+    @property
+    def file(self) -> str:
+        """Name of the file."""
+
+    @property
+    def start(self) -> int:
+        """Offset of the first such octet."""
+
+    @property
+    def end(self) -> int:
+        """Offset behind the last."""
+
+
 class Audit(Protocol):
     """The append-only journal; ``append`` returns once the line is fsync'd."""
+
+    @property
+    def damage(self) -> Sequence[Damage]:
+        """What the latest complete replay could not read."""
 
     async def append(self, event: str, **fields: Any) -> None:  # noqa: ANN401
         """Write one record. Raises SpoolFullError."""
@@ -72,6 +93,7 @@ class Pace:
 class Context:
     """Shared parts. ``enforce`` off means: decide and record, hold nothing.
 
+    ``proves_dead`` tells whether a refusal says that the mailbox does not exist,
     ``retention`` is how many seconds journal lines are kept that no longer matter.
     """
 
@@ -87,6 +109,7 @@ class Context:
     pace: Pace = field(default_factory=Pace)
     enforce: bool = True
     defer_when_unavailable: bool = False
+    proves_dead: Callable[[Reply, str], bool] = lambda _reply, _address: False
     retention: float = 90 * 86400.0
 
     def hashes(self, addresses: Iterable[str]) -> list[int]:

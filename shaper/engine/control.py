@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from posixpath import normpath
 from typing import TYPE_CHECKING, Any
 
 from shaper.core.evidence import acquit, convict, sentence, standing
@@ -85,8 +86,20 @@ class Control:
                 "oldest": min((m.submission.received for m in held), default=None),
             },
             "redis_unavailable_since": engine.senders.unavailable_since or None,
+            "damaged_files": self._damaged_files(),
             "model": self._context.model.source,
         }
+
+    def _damaged_files(self) -> list[dict[str, str]]:
+        """Return what was set aside or is partly unreadable, and why."""
+        spool, audit = self._context.spool, self._context.audit
+        found = [(f"spool/corrupt/{name}", why) for name, why in spool.corrupt()]
+        found += [(f"spool/held/{name}", why) for name, why in spool.damaged()]
+        found += [
+            (f"audit/{one.file}", f"octets {one.start} to {one.end} are damaged")
+            for one in audit.damage
+        ]
+        return [{"file": normpath(name), "problem": why} for name, why in found]
 
     async def cases(self, *, closed: bool = False) -> list[dict[str, Any]]:
         """Return open cases, or all of them, oldest first."""
@@ -237,7 +250,9 @@ class Control:
             record.exemption = exemption
 
         if not change.dry_run:
-            await self._engine.senders.change(sender, apply, **_why(change, "exempt"))
+            await self._engine.senders.change(
+                sender, apply, journal_first=True, **_why(change, "exempt")
+            )
         return {"sender": sender, "until": until or None}
 
     async def plan(
@@ -260,19 +275,22 @@ class Control:
                 record.plans = (*record.plans, plan)
 
         if not change.dry_run:
-            await self._engine.senders.change(sender, apply, **_why(change, "plan"))
+            await self._engine.senders.change(
+                sender, apply, journal_first=True, **_why(change, "plan")
+            )
         return {"sender": sender, "from": start, "to": end, "messages": messages}
 
     async def _move(self, sender: str, event: Event, change: Change) -> None:
         fresh = self._engine.gate.new_case_id()
         apply = partial(self._apply, event, fresh)
         _, (transition, case_id, run) = await self._engine.senders.change(
-            sender, apply, **_why(change, event.value)
+            sender, apply, journal_first=False, **_why(change, event.value)
         )
         if transition is not None:
             self._engine.gate.moved(
                 sender, case_id, run, transition, change.by, change.reason
             )
+        await self._engine.senders.assure(sender)
 
     def _apply(
         self, event: Event, fresh: str, record: Record
