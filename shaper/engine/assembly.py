@@ -64,6 +64,7 @@ class Engine:
         self.notices = Notices(context, self.casebook, self.held, self.trickle, compose)
         self.delivery.on_finished = self._finished
         self.delivery.on_notice = self._noticed
+        self.delivery.on_replies = self.gate.trickled
 
     async def restore(self, journal: Iterable[dict[str, Any]]) -> None:
         """Rebuild everything from the journal's lines and the spool.

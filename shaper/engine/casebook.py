@@ -102,7 +102,8 @@ class Casebook:
     async def flush(self) -> None:
         """Copy what changed to Redis; closed cases then leave the memory.
 
-        A failure is kept for the next call.
+        Nobody's end goes untold: a closed case stays until its notice is stored. A
+        failure is kept for the next call.
         """
         for case_id in list(self._dirty):
             case = self._cases.get(case_id)
@@ -117,7 +118,7 @@ class Casebook:
             except StateUnavailableError:
                 self._dirty.add(case_id)
                 return
-            if case.closed and case_id not in self._dirty:
+            if case.closed and not case.untold and case_id not in self._dirty:
                 del self._cases[case_id]
 
     async def load(self) -> None:

@@ -18,12 +18,12 @@ from shaper.core.dsn import failure_report, may_tell
 from shaper.core.envelope import Client
 from shaper.core.message import HeldMessage, RecipientFate, Submission
 from shaper.core.ports import SpoolCorruptError, SpoolFullError
+from shaper.core.reply import Reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from shaper.core.envelope import Envelope
-    from shaper.core.reply import Reply
     from shaper.engine.context import Context
     from shaper.engine.heldmail import HeldMail
 
@@ -48,6 +48,15 @@ class Send(Protocol):
         """Return the replies per recipient position and the final one."""
 
 
+class Replies(Protocol):
+    """Hear what the next hop said about a held message."""
+
+    async def __call__(
+        self, message: HeldMessage, replies: Mapping[int, Reply]
+    ) -> None:
+        """``replies`` are by recipient position."""
+
+
 class Delivery:
     """Takes held messages out of the spool, one recipient's fate after another."""
 
@@ -57,18 +66,24 @@ class Delivery:
         self._spool = context.spool
         self._held = held
         self._send = send
+        # What the next hop said and the disk could not take: sending again
+        # because of that would deliver twice.
+        self._owed: dict[
+            str, tuple[Mapping[int, RecipientFate], Mapping[int, Reply]]
+        ] = {}
         self.on_finished: Callable[[HeldMessage], None] = lambda _message: None
         self.on_notice: Callable[[HeldMessage], None] = lambda _message: None
-        self.on_replies: Callable[[HeldMessage, Mapping[int, Reply], Reply], None] = (
-            lambda _message, _replies, _end: None
-        )
+        self.on_replies: Replies | None = None
 
     async def attempt(self, message: HeldMessage) -> None:
         """Try every waiting recipient once."""
         now = self._context.clock()
+        if message.id in self._owed:
+            await self.settle(message, {}, {})
+            return
         positions = message.waiting
         if not positions:
-            await self.finish(message, {})
+            await self.finish(message, await self._said(message.id))
             return
         pause = self._context.pace.backoff.after(message.attempts + 1)
         try:
@@ -102,33 +117,62 @@ class Delivery:
                 fates[position] = RecipientFate.DELIVERED
             elif verdict.permanent:
                 fates[position] = RecipientFate.REFUSED
-        self.on_replies(message, verdicts, end)
+        if fates:
+            self._owed[message.id] = (fates, verdicts)
         await self.settle(message, fates, verdicts)
+        if self.on_replies is not None:
+            await self.on_replies(message, verdicts)
 
     async def settle(
         self,
         message: HeldMessage,
         fates: Mapping[int, RecipientFate],
         replies: Mapping[int, Reply],
-    ) -> None:
-        """Write down what became of recipients; finish when none waits."""
+    ) -> bool:
+        """Write down what became of recipients; finish when none waits.
+
+        What the next hop said before and could not be written goes first. False
+        when the message is damaged; the spool has set it aside then. Raises
+        SpoolFullError.
+        """
+        said, answers = self._owed.get(message.id, ({}, {}))
+        fates, replies = {**fates, **said}, {**replies, **answers}
         if not fates and not replies:
-            return
-        message = await self._spool.note_fates(
-            message.id, fates, replies, not_before=message.not_before
-        )
+            return True
+        try:
+            message = await self._spool.note_fates(
+                message.id, fates, replies, not_before=message.not_before
+            )
+        except (KeyError, SpoolCorruptError) as error:
+            log.error("held message %s is damaged: %s", message.id, error)
+            self._owed.pop(message.id, None)
+            self._held.drop(message.id)
+            return False
+        self._owed.pop(message.id, None)
         self._held.put(message)
         if message.waiting:
             await self._tell(message, fates, replies)
             await self._held.publish(message)
         else:
             await self.finish(message, replies)
+        return True
+
+    def owing(self) -> list[str]:
+        """Return the messages with answers that the disk has not taken yet."""
+        return list(self._owed)
+
+    def forget_owed(self, message_id: str) -> None:
+        """Forget the answers about a message that is gone."""
+        self._owed.pop(message_id, None)
 
     async def finish(self, message: HeldMessage, replies: Mapping[int, Reply]) -> None:
         """Tell the sender of failures and let the message leave the spool."""
-        await self._tell(message, message.fates, replies)
+        try:
+            await self._tell(message, message.fates, replies)
+        except (KeyError, SpoolCorruptError) as error:
+            log.error("held message %s vanished at its end: %s", message.id, error)
         await self._spool.remove(message.id)
-        self._held.drop(message.id)
+        self._held.drop(message.id, done=True)
         await self._held.unpublish(message.id)
         self.on_finished(message)
 
@@ -174,6 +218,18 @@ class Delivery:
             if self._spool.get(notice.id) is None:
                 await self._store(notice, report.content)
         self._held.put(await self._spool.note_told(message.id, tuple(fresh)))
+
+    async def _said(self, message_id: str) -> dict[int, Reply]:
+        """Return the latest reply about each recipient, from the message's log."""
+        try:
+            records = await self._spool.history(message_id)
+        except (KeyError, SpoolCorruptError):
+            return {}
+        return {
+            int(position): Reply.from_json(reply)
+            for record in records
+            for position, reply in record.get("replies", {}).items()
+        }
 
     async def _store(self, notice: HeldMessage, content: bytes) -> None:
         writer = self._spool.begin(notice)

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from shaper.core.evidence import OutcomeKind, learn, record_outcome
 from shaper.core.judgement import Judgement, fingerprint, judge
 from shaper.core.message import Action, Decision, HeldMessage
-from shaper.core.ports import StateUnavailableError
+from shaper.core.ports import SpoolFullError, StateUnavailableError
 from shaper.core.reply import Phase, Reply
 from shaper.core.state import State
+from shaper.engine.company import Company
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,6 +39,9 @@ log = logging.getLogger(__name__)
 
 _UNAVAILABLE = Reply(
     451, ("4.3.0 The state of senders is not available, try again later",), Phase.END
+)
+_DISK_FULL = Reply(
+    452, ("4.3.1 No room to hold the message, try again later",), Phase.END
 )
 
 
@@ -77,6 +81,7 @@ class Gatekeeper:
         """``case_id`` makes an id for a case that may have to be opened."""
         self._context = context
         self._senders = senders
+        self._company = Company(senders)
         self._held = held
         self._casebook = casebook
         self._trickle = trickle
@@ -113,23 +118,27 @@ class Gatekeeper:
         )
         if ident and (twin := self._held.marked(mark)):
             # The MTA did not see our 250 and offers the message again.
-            text = f"2.0.0 Held already as {twin.id}"
+            text = f"2.0.0 Held already as {twin}"
             return Decision(Action.ANSWER, Reply(250, (text,), Phase.END))
-        fresh = self.new_case_id()
         apply = partial(
             self._judge,
             self._context.hashes(recipients),
             mark,
             self._held.waiting(sender),
-            fresh,
         )
-        record, (judgement, run) = await self._senders.change(sender, apply)
+        record, (judgement, run) = await self._company.change(sender, apply)
         if self._senders.unavailable_since and self._context.defer_when_unavailable:
             return Decision(Action.ANSWER, _UNAVAILABLE)
         for transition in judgement.transitions:
             self.moved(sender, record.case, run, transition)
         self._watcher.judged(submission, judgement)
         if judgement.action is Action.HOLD and self._context.enforce:
+            try:
+                # Taken over only from a sender whose state survives us.
+                await self._senders.assure(sender)
+            except SpoolFullError as error:
+                log.error("%s is left with its MTA: %s", submission.id, error)
+                return Decision(Action.ANSWER, _DISK_FULL)
             return Decision(Action.HOLD, case=record.case)
         return Decision(Action.PASS)
 
@@ -138,7 +147,6 @@ class Gatekeeper:
         hashes: list[int],
         mark: str,
         waiting: int,
-        fresh: str,
         record: Record,
     ) -> tuple[Judgement, Run]:
         judgement = judge(
@@ -151,7 +159,7 @@ class Gatekeeper:
             self._context.clock(),
         )
         if judgement.transitions and not record.case:
-            record.case = fresh
+            record.case = self.new_case_id()
         return judgement, record.run
 
     def moved(
@@ -202,10 +210,10 @@ class Gatekeeper:
         self._watcher.answered(submission, end)
         if not submission.sender:
             return
-        refused = sum(_proves_dead(reply) for reply in replies.values())
+        envelope = submission.envelope
+        refused = self._dead(submission, replies)
         accepted = []
         if end.positive:
-            envelope = submission.envelope
             accepted = [
                 recipient.address
                 for i, recipient in enumerate(envelope.recipients)
@@ -218,13 +226,7 @@ class Gatekeeper:
 
         def apply(record: Record) -> None:
             if refused:
-                record_outcome(
-                    record.profile,
-                    self._context.model,
-                    OutcomeKind.HARD_BOUNCE,
-                    refused,
-                    now,
-                )
+                self._bounced(refused, now, record)
             # Mail of a sender that is not normal passes by an allowance or in
             # observation; it must not become its normal.
             if hashes and record.state is State.NORMAL:
@@ -232,16 +234,28 @@ class Gatekeeper:
 
         self._senders.touch(submission.sender, apply)
 
+    async def trickled(
+        self, message: HeldMessage, replies: Mapping[int, Reply]
+    ) -> None:
+        """Take what became of held mail as evidence: the trickle is also a test."""
+        refused = self._dead(message.submission, replies)
+        if refused:
+            bounced = partial(self._bounced, refused, self._context.clock())
+            await self._senders.change(message.submission.sender, bounced)
+
+    def _dead(self, submission: Submission, replies: Mapping[int, Reply]) -> int:
+        """Count the refusals that prove an address dead."""
+        recipients = submission.envelope.recipients
+        return sum(
+            self._context.proves_dead(reply, recipients[position].address)
+            for position, reply in replies.items()
+            if reply.permanent
+        )
+
+    def _bounced(self, count: int, now: float, record: Record) -> None:
+        kind = OutcomeKind.HARD_BOUNCE
+        record_outcome(record.profile, self._context.model, kind, count, now)
+
 
 # Logins kept in memory: about 100 octets each.
 _LOGINS = 10_000
-
-
-def _proves_dead(reply: Reply) -> bool:
-    """Whether a refusal says that the mailbox does not exist (RFC 3463 3.2).
-
-    Only X.1.1 (bad mailbox), X.1.2 (bad system), X.1.3 (bad syntax) and X.1.10
-    (null MX, RFC 7505) speak about the address; a refusal for any other reason
-    is about the message or about us.
-    """
-    return reply.permanent and reply.enhanced in {"5.1.1", "5.1.2", "5.1.3", "5.1.10"}

@@ -24,6 +24,8 @@ __all__ = ["HeldMail", "Lane"]
 
 log = logging.getLogger(__name__)
 
+_REMEMBERED = 10_000  # messages that left; about 200 octets each
+
 
 class Lane(NamedTuple):
     """A queue with a pace of its own. ``kind``: ``state``, ``order``, ``notice``."""
@@ -43,6 +45,7 @@ class HeldMail:
         self._per_sender: dict[str, dict[str, None]] = {}
         self._marked: dict[str, str] = {}  # fingerprint -> id
         self._mark_of: dict[str, str] = {}  # id -> fingerprint
+        self._gone: dict[str, str] = {}  # of messages that left not long ago
         self.bytes = 0
 
     @staticmethod
@@ -72,8 +75,8 @@ class HeldMail:
             self._mark_of[message.id] = mark
         return lane
 
-    def drop(self, message_id: str) -> None:
-        """Take a message out."""
+    def drop(self, message_id: str, *, done: bool = False) -> None:
+        """Take a message out; ``done`` when all its recipients had their end."""
         message = self._by_id.pop(message_id, None)
         if message is None:
             return
@@ -84,7 +87,12 @@ class HeldMail:
             own.pop(message_id, None)
             if not own:
                 del self._per_sender[message.submission.sender]
-        self._marked.pop(self._mark_of.pop(message_id, ""), None)
+        mark = self._mark_of.pop(message_id, "")
+        self._marked.pop(mark, None)
+        if done and mark:
+            self._gone[mark] = message_id
+            if len(self._gone) > _REMEMBERED:
+                del self._gone[next(iter(self._gone))]
 
     def _leave(self, lane: Lane, message_id: str) -> None:
         ids = self._lanes.get(lane)
@@ -97,9 +105,13 @@ class HeldMail:
         """Return a message, or None."""
         return self._by_id.get(message_id)
 
-    def marked(self, mark: str) -> HeldMessage | None:
-        """Return the held message with this fingerprint, or None."""
-        return self._by_id.get(self._marked.get(mark, ""))
+    def marked(self, mark: str) -> str:
+        """Return the id of the message with this fingerprint, or "".
+
+        Also of one that has left: a client that missed our 250 comes back after
+        minutes, and by then an operator or the trickle may have let it go.
+        """
+        return self._marked.get(mark, "") or self._gone.get(mark, "")
 
     def __len__(self) -> int:
         """Count all held messages, notices included."""

@@ -62,15 +62,15 @@ class Notices:
     async def tell(self) -> None:
         """Tell of every step that nobody was told of. Raises SpoolFullError."""
         for case in self._casebook.all():
-            if not case.steps:
-                continue  # another instance saw the change and tells of it
-            step = f"{case.state.value}@{case.steps[-1].at:.0f}"
-            if step in case.told or (case.id, step) in self._told:
+            # Without steps, another instance saw the change and tells of it.
+            step = case.untold
+            if not step:
                 continue
-            if self.compose is not None:
-                await self._post(case, step)
-            await self._context.audit.append("told", case=case.id, step=step)
-            self._told.add((case.id, step))
+            if (case.id, step) not in self._told:
+                if self.compose is not None:
+                    await self._post(case, step)
+                await self._context.audit.append("told", case=case.id, step=step)
+                self._told.add((case.id, step))
             self._casebook.mark_told(case.id, step)
 
     async def _post(self, case: Case, step: str) -> None:

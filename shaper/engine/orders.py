@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from shaper.core.filter import parse
 from shaper.core.message import RecipientFate
 from shaper.core.order import Order, OrderAction
-from shaper.core.ports import StateUnavailableError
+from shaper.core.ports import SpoolCorruptError, StateUnavailableError
 from shaper.engine.heldmail import Lane
 
 if TYPE_CHECKING:
@@ -111,9 +111,7 @@ class Orders:
                 log.error("an order in Redis is damaged: %s", error)
             else:
                 if order.id not in self._done and order.id not in self._pending:
-                    await self._context.audit.append(
-                        "order", order=order.encode().decode()
-                    )
+                    await self._journal(order)
                     self._pending[order.id] = order
                     await self._carry_out(order)
             self._position = position
@@ -135,16 +133,13 @@ class Orders:
         messages = self.matching(order)
         if order.action is OrderAction.RELEASE:
             self._trickle.set_rate(order.id, order.rate)
-            for message in messages:
-                freed = await self._context.spool.note_order(message.id, order.id)
-                self._held.put(freed)
-                await self._held.publish(freed)
+            messages = [m for m in messages if await self._free(m, order)]
             if messages:
                 self._trickle.wake(Lane("order", order.id), self._context.clock())
         else:
             fate = _FATES[order.action]
-            for message in messages:
-                await self._trickle.end(message.id, fate)
+            ended = [await self._trickle.end(m.id, fate) for m in messages]
+            messages = [message for message in ended if message is not None]
         await self._context.audit.append(
             "order-done",
             id=order.id,
@@ -154,3 +149,16 @@ class Orders:
         self._done.add(order.id)
         self._pending.pop(order.id, None)
         return messages
+
+    async def _free(self, message: HeldMessage, order: Order) -> bool:
+        """Move a message to the order's lane; False when its file is damaged."""
+        try:
+            freed = await self._context.spool.note_order(message.id, order.id)
+        except (KeyError, SpoolCorruptError) as error:
+            # The spool has set it aside; the others are not to wait for it.
+            log.error("held message %s cannot be released: %s", message.id, error)
+            self._held.drop(message.id)
+            return False
+        self._held.put(freed)
+        await self._held.publish(freed)
+        return True

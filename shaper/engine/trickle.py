@@ -187,7 +187,8 @@ class Trickle:
         if wait > 0:
             return now + wait
         serve = partial(_served, len(best.waiting))
-        record, _ = await self._senders.change(lane.name, serve)
+        change = self._senders.change(lane.name, serve, journal_first=False)
+        record, _ = await change
         if record.state is not State.SLOWED:
             return now  # it was blocked or released meanwhile
         self._begin(best, lane)
@@ -231,23 +232,36 @@ class Trickle:
         """Give all waiting recipients of a message a final fate, without sending.
 
         Waits for an attempt under way, whose deliveries then stand. Returns the
-        message as it was, or None when nothing of it waited any more.
+        message as it was, or None when nothing of it waited any more or its file
+        is damaged.
         """
         while message_id in self._busy:
             await asyncio.wait({self._busy[message_id]})
         message = self._held.get(message_id)
         if message is None or not message.waiting:
             return None
+        fates = dict.fromkeys(message.waiting, fate)
+        return message if await self._settle(message, fates) else None
+
+    async def write_owed(self) -> None:
+        """Write down answers that a full disk refused. Raises SpoolFullError."""
+        for message_id in self._delivery.owing():
+            message = self._held.get(message_id)
+            if message is None:
+                self._delivery.forget_owed(message_id)
+            elif message_id not in self._busy:
+                await self._settle(message, {})
+
+    async def _settle(
+        self, message: HeldMessage, fates: dict[int, RecipientFate]
+    ) -> bool:
         claim = asyncio.get_running_loop().create_future()
-        self._busy[message_id] = claim
+        self._busy[message.id] = claim
         try:
-            await self._delivery.settle(
-                message, dict.fromkeys(message.waiting, fate), {}
-            )
+            return await self._delivery.settle(message, fates, {})
         finally:
-            del self._busy[message_id]
+            del self._busy[message.id]
             claim.set_result(None)
-        return message
 
     async def expire(self, now: float) -> list[HeldMessage]:
         """Give mail that was held for the longest time back to its sender."""

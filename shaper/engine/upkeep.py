@@ -39,11 +39,26 @@ class Upkeep:
         self._lost = True
 
     async def store(self) -> None:
-        """Tell of cases, write what may be late, carry out what others ordered."""
-        await self._engine.notices.tell()
-        await self._engine.senders.flush()
-        await self._engine.casebook.flush()
-        await self._engine.orders.resume()
+        """Tell of cases, write what may be late, carry out what others ordered.
+
+        One that fails keeps none of the others from being done: dropping spam by
+        an order is what empties a full disk. Raises the first failure at the end.
+        """
+        engine = self._engine
+        failures: list[ShaperError] = []
+        for work in (
+            engine.trickle.write_owed,
+            engine.notices.tell,
+            engine.senders.flush,
+            engine.casebook.flush,
+            engine.orders.resume,
+        ):
+            try:
+                await work()
+            except ShaperError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     async def resynchronise(self) -> None:
         """Notice that Redis lost its contents, and put back what we know."""
@@ -71,7 +86,7 @@ class Upkeep:
                 continue
             apply = partial(self._review, now)
             record, (transition, case_id, run) = await self._engine.senders.change(
-                sender, apply
+                sender, apply, journal_first=False
             )
             if transition is not None:
                 self._engine.gate.moved(sender, case_id, run, transition)
