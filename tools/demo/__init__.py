@@ -1,0 +1,1 @@
+"""The demonstration: a real daemon, real mail, one stolen account, a balance."""
