@@ -6,15 +6,28 @@
 set -eu
 shaper=127.0.0.1:10025   # hop.listen
 policy=127.0.0.1:10027   # policy.listen
+ask="check_policy_service { inet:$policy, timeout=5s, default_action=DUNNO }"
+
+old=$(postconf -h default_transport)
+case $old in smtp | shaper:*) ;; *)
+  echo "default_transport is $old, not smtp: see docs/postfix.md, Other transports" >&2
+  exit 1 ;;
+esac
+
+postconf -e "enable_long_queue_ids = yes" \
+  "shaper_destination_recipient_limit = 1000" \
+  "shaper_destination_concurrency_failed_cohort_limit = 10" \
+  "default_transport = shaper:[${shaper%:*}]:${shaper##*:}"
+
+# Tells mailshaper which login owns a queue id. Restrictions of yours stay behind it.
+old=$(postconf -h smtpd_end_of_data_restrictions)
+case $old in
+  *"$ask"*) ;;
+  *) postconf -e "smtpd_end_of_data_restrictions = $ask${old:+, $old}" ;;
+esac
 
 postconf -M "shaper/unix=shaper unix - - n - 20 smtp \
   -o smtp_send_xforward_command=yes \
   -o smtp_tls_security_level=none \
   -o smtp_sasl_auth_enable=no \
   -o disable_mime_output_conversion=yes"
-
-postconf -e "enable_long_queue_ids = yes" \
-  "smtpd_end_of_data_restrictions = check_policy_service { inet:$policy, timeout=5s, default_action=DUNNO }" \
-  "shaper_destination_recipient_limit = 1000" \
-  "shaper_destination_concurrency_failed_cohort_limit = 10" \
-  "default_transport = shaper:[${shaper%:*}]:${shaper##*:}"

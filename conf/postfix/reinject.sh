@@ -8,11 +8,27 @@ back=127.0.0.1:10026     # hop.next_hop
 policy=127.0.0.1:10027   # policy.listen
 # The services of master.cf that take outbound mail; name only those you have.
 services="submission/inet submissions/inet pickup/unix"
+filter="shaper:[${shaper%:*}]:${shaper##*:}"
+ask="check_policy_service { inet:$policy, timeout=5s, default_action=DUNNO }"
+
+for service in $services; do
+  old=$(postconf -Ph "$service/content_filter" 2>/dev/null)
+  case ${old:=$(postconf -h content_filter)} in '' | '$content_filter' | "$filter") ;; *)
+    echo "$service has the content filter $old: see docs/postfix.md, Other filters" >&2
+    exit 1 ;;
+  esac
+done
 
 postconf -e "enable_long_queue_ids = yes" \
-  "smtpd_end_of_data_restrictions = check_policy_service { inet:$policy, timeout=5s, default_action=DUNNO }" \
   "shaper_destination_recipient_limit = 1000" \
   "shaper_destination_concurrency_failed_cohort_limit = 10"
+
+# Tells mailshaper which login owns a queue id. Restrictions of yours stay behind it.
+old=$(postconf -h smtpd_end_of_data_restrictions)
+case $old in
+  *"$ask"*) ;;
+  *) postconf -e "smtpd_end_of_data_restrictions = $ask${old:+, $old}" ;;
+esac
 
 postconf -M "shaper/unix=shaper unix - - n - 20 smtp \
   -o smtp_send_xforward_command=yes \
@@ -38,6 +54,6 @@ postconf -M "$back/inet=$back inet n - n - - smtpd \
   -o smtpd_end_of_data_restrictions="
 
 for service in $services; do
-  postconf -P "$service/content_filter=shaper:[${shaper%:*}]:${shaper##*:}" \
+  postconf -P "$service/content_filter=$filter" \
     "$service/receive_override_options=no_address_mappings"
 done

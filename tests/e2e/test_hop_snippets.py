@@ -1,0 +1,122 @@
+"""The files under conf that administrators run: complete, repeatable, undone again."""
+
+import re
+import subprocess
+
+import pytest
+
+from shaper.config import Settings
+from tests.support import snippets
+from tests.support.daemon import Daemon
+from tests.support.needs import REPOSITORY, free_port
+from tests.support.nexthop import NextHop
+from tests.support.postfix import Postfix
+from tests.support.road import ACCOUNTS, configure, road
+from tests.support.submit import submit
+from tests.support.waiting import poll_async
+
+SCRIPTS = sorted(path.name for path in (snippets.CONF / "postfix").glob("*.sh"))
+GUIDE = (REPOSITORY / "docs" / "postfix.md").read_text()
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_setting_is_explained_in_the_guide(name):
+    text = (snippets.CONF / "postfix" / name).read_text()
+    assert f"conf/postfix/{name}" in GUIDE
+    settings = set(re.findall(r"-o (\w+)=", text)) | set(re.findall(r'"(\w+) = ', text))
+    assert [s for s in sorted(settings) if f"`{s}" not in GUIDE] == []
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_ports_are_those_of_the_shipped_configuration(name):
+    hop, policy = Settings().hop, Settings().policy
+    usual = {
+        "shaper": hop.listen[0],
+        "back": hop.next_hop,
+        "listen": hop.next_hop,
+        "policy": policy.listen[0],
+    }
+    text = (snippets.CONF / "postfix" / name).read_text()
+    found = re.findall(r"(?m)^(\w+)=(127\.\S+)", text)
+    assert found
+    assert {key: usual[key] for key, _ in found} == dict(found)
+
+
+def settings_of(postfix):
+    """Return main.cf and master.cf as Postfix reads them."""
+    return [postfix.command("postconf", flag) for flag in ("-n", "-M", "-P")]
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("mode", ["next-hop", "reinject"])
+def test_twice_is_once_and_off_is_as_before(mode):
+    theirs = "check_policy_service inet:127.0.0.1:1"
+    main = {"smtpd_end_of_data_restrictions": theirs}
+    with Postfix(relay=free_port(), main=main) as postfix:
+        before = settings_of(postfix)
+        configure(mode, postfix, 10025, 10027, 10026)
+        once = settings_of(postfix)
+        assert once != before
+        configure(mode, postfix, 10025, 10027, 10026)
+        assert settings_of(postfix) == once
+        snippets.apply("postfix/off.sh", postfix.config)
+        after = settings_of(postfix)
+    # What stays is of no effect by itself.
+    left = set("".join(after).splitlines()) - set("".join(before).splitlines())
+    mine = re.compile(r"shaper|enable_long_queue_ids|127.0.0.1:10026|^ +-o ")
+    assert [line for line in left if not mine.search(line)] == []
+    assert not set("".join(before).splitlines()) - set("".join(after).splitlines())
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("mode", "main", "words"),
+    [
+        ("reinject", {"content_filter": "amavis:[127.0.0.1]:10024"}, "amavis"),
+        ("next-hop", {"default_transport": "uucp"}, "uucp"),
+    ],
+)
+def test_a_setting_that_is_in_use_is_not_overwritten(mode, main, words):
+    with Postfix(relay=free_port(), main=main) as postfix:
+        before = settings_of(postfix)
+        with pytest.raises(subprocess.CalledProcessError) as caught:
+            configure(mode, postfix, 10025, 10027, 10026)
+        assert words in caught.value.__notes__[0]
+        assert settings_of(postfix) == before
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("mode", ["next-hop", "reinject"])
+async def test_switching_off_sends_what_waited_for_a_dead_shaper(mode):
+    slowly = {f"{name}imal_backoff_time": "300s" for name in ("min", "max")}
+    async with road(mode, main=slowly | {"queue_run_delay": "300s"}) as way:
+        way.daemon.kill()
+        await submit(way.submission, account=way.account)
+        await poll_async(
+            lambda: [m["queue_name"] for m in way.postfix.queue()] == ["deferred"],
+            "deferred message",
+        )
+        policy = f"127.0.0.1:{way.daemon.policy_port}"
+        snippets.apply("postfix/off.sh", way.postfix.config, policy=policy)
+        (got,) = await way.hop.wait_for(1)
+        assert b"mailshaper" not in got.wire
+        await way.queue_empties()
+
+
+@pytest.mark.e2e
+async def test_a_second_instance_delivers_what_the_shaper_passes():
+    async with NextHop() as hop:
+        port = free_port()
+        first = Postfix(relay=free_port(), accounts=ACCOUNTS)
+        second = Postfix(relay=hop.port)
+        listen = f"127.0.0.1:{port}"
+        snippets.apply("postfix/outbound.sh", second.config, listen=listen)
+        with second, Daemon(port) as daemon:
+            configure("next-hop", first, daemon.port, daemon.policy_port, 0)
+            with first:
+                await submit(first.submission_port, account=ACCOUNTS[0])
+                (got,) = await hop.wait_for(1)
+            log = await second.wait_for_log("orig_queue_id=")
+            assert daemon.state_of(f"login:{ACCOUNTS[0].login}") == "normal"
+    assert got.sender == "alice@example.test"
+    assert "orig_client=" in log
