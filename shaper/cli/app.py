@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -17,7 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from shaper.cli import change, read, service
 from shaper.cli.completion import mended
-from shaper.cli.failure import USAGE, CliError
+from shaper.cli.failure import IOERR, USAGE, CliError
 from shaper.cli.options import Config, Socket
 from shaper.cli.output import fail
 
@@ -120,40 +121,69 @@ for _group in app.registered_groups:
         _info.cls = _Command
 
 
-def _misused(error: Any) -> int:  # noqa: ANN401
-    """Say how the command line was wrong; a group without its command gets help."""
-    text = error.format_message()
-    if error.ctx and text == error.ctx.get_help():
-        sys.stderr.write(text + "\n")
-    else:
-        where = error.ctx.command_path if error.ctx else "mailshaper"
-        fail(CliError(USAGE, text, f"see `{where} --help`"))
-    return USAGE
-
-
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that lacks a character gets an escape, never a crash.
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    _open_streams()
     try:
         with mended(os.environ):
             code = typer.main.get_command(app).main(
                 arguments, prog_name="mailshaper", standalone_mode=False
             )
         sys.stdout.flush()
-    except CliError as error:
-        fail(error)
-        return error.code
-    except _UsageError as error:
-        return _misused(error)
-    except _ClickError as error:
-        fail(CliError(USAGE, error.format_message()))
-        return USAGE
-    except (KeyboardInterrupt, typer.Abort):
-        return _INTERRUPTED
-    except BrokenPipeError:
-        # `| head` has seen enough; nothing may be flushed at exit.
-        sys.stdout = None
-        return 0
+    except (CliError, _ClickError, typer.Abort, KeyboardInterrupt, OSError) as error:
+        return _failed(error)
     return code if isinstance(code, int) else 0
+
+
+def _open_streams() -> None:
+    """Make sure that there are streams, and that they take every character."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the shell: >&-
+            nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+            setattr(sys, name, nowhere)
+        # A terminal that lacks a character gets an escape, never a crash.
+        getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+def _failed(error: Any) -> int:  # noqa: ANN401
+    """Tell why the command ended; return its exit status."""
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        return _INTERRUPTED
+    if isinstance(error, OSError):
+        # Nothing more goes there, not even what is left to flush at exit.
+        sys.stdout = None
+        if isinstance(error, BrokenPipeError):
+            return 0  # `| head` has seen enough
+        error = _unwritten(error)
+    try:
+        if isinstance(error, CliError):
+            fail(error)
+        elif isinstance(error, _UsageError):
+            _misused(error)
+        else:
+            fail(CliError(USAGE, error.format_message()))
+        sys.stderr.flush()
+    except OSError:  # standard error is no better
+        sys.stderr = None
+    return error.code if isinstance(error, CliError) else USAGE
+
+
+def _unwritten(error: OSError) -> CliError:
+    what = error.strerror or str(error)
+    if error.filename:
+        return CliError(IOERR, f"{error.filename}: {what}")
+    return CliError(
+        IOERR,
+        f"the answer cannot be written: {what}",
+        "a change that was asked for may have been made: see `mailshaper audit`",
+    )
+
+
+def _misused(error: Any) -> None:  # noqa: ANN401
+    """Say how the command line was wrong; a group without its command gets help."""
+    text = error.format_message()
+    if error.ctx and text == error.ctx.get_help():
+        sys.stderr.write(text + "\n")
+        return
+    where = error.ctx.command_path if error.ctx else "mailshaper"
+    fail(CliError(USAGE, text, f"see `{where} --help`"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "CONFIG",
+    "IOERR",
     "NOPERM",
     "SOFTWARE",
     "TEMPFAIL",
@@ -15,6 +16,7 @@ __all__ = [
 USAGE = 64
 UNAVAILABLE = 69  # the daemon does not run
 SOFTWARE = 70
+IOERR = 74  # the answer could not be written
 TEMPFAIL = 75  # try again later
 NOPERM = 77
 CONFIG = 78
