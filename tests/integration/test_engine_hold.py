@@ -300,3 +300,17 @@ async def test_forget_removes_a_person_but_not_its_block(box):
     assert await box.state("login:a@example.org") == "blocked"
     lines = [line for line in box.audit.replay() if "a@example.org" in str(line)]
     assert [line["event"] for line in lines] == ["sender"]
+
+
+async def test_held_mail_that_bounces_is_evidence_and_blocks(box):
+    await slowed(box, waiting=12)
+    before = (await box.control.explain(THIEF))["evidence"]
+    box.hop.on("rcpt", "550 5.1.1 no such user", match="stranger")
+    for message in [m for m in box.engine.held.all() if not m.notice]:
+        await box.engine.delivery.attempt(message)
+    after = (await box.control.explain(THIEF))["evidence"]
+    parts = {part[0]: part[1] for part in after["parts"]}
+    assert after["total"] > before["total"]
+    assert parts["bounces"] > 9
+    await box.upkeep.review()
+    assert await box.state(THIEF) == "blocked"

@@ -106,6 +106,7 @@ class EngineBox:
             instance=self.instance,
             hostname="shaper.test",
             enforce=self.enforce,
+            proves_dead=lambda reply, _address: reply.enhanced == "5.1.1",
         )
         case_ids = (f"c{self.instance}{next(self._ids)}" for _ in itertools.count())
         notice = NoticeSettings(
