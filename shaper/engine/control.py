@@ -222,7 +222,9 @@ class Control:
         if change.dry_run:
             free = [m for m in held if not m.order]
             return _counts(free) | {"state": record.state.value}
-        if Event.RELEASED in TRANSITIONS[record.state]:
+        # The same id again is no new verdict: a block that came since stays.
+        verdict = not self._engine.orders.knows(change.id)
+        if verdict and Event.RELEASED in TRANSITIONS[record.state]:
             await self._move(sender, Event.RELEASED, change)
         counts = await self.order(change, "release", sender=sender, rate=rate)
         record, _ = await self._engine.senders.read(sender)

@@ -67,6 +67,10 @@ class Orders:
         """Return the ids of orders that are not carried out yet."""
         return set(self._pending)
 
+    def knows(self, order_id: str) -> bool:
+        """Whether an order with this id was ever recorded here."""
+        return order_id in self._done or order_id in self._pending
+
     def matching(self, order: Order) -> list[HeldMessage]:
         """Return the messages here that an order names."""
         wanted = parse(order.filter) if order.filter else None
