@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 
+from shaper.core.message import Action
 from shaper.core.state import State
 from shaper.engine.gate import Watcher
 
@@ -79,12 +80,18 @@ class Metrics(Watcher):
             buckets=(0.01, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0),
             registry=registry,
         )
+        # Looking a label up costs more than counting, and every message counts.
+        self._by_action = {
+            action: (self.messages.labels(action), self.recipients.labels(action))
+            for action in (Action.PASS, Action.HOLD)
+        }
+        self._answered = {d: self.answers.labels(f"{d}xx") for d in (2, 3, 4, 5)}
 
     def judged(self, submission: Submission, judgement: Judgement) -> None:
         """Count a decision."""
-        action = judgement.action.value
-        self.messages.labels(action).inc()
-        self.recipients.labels(action).inc(len(submission.envelope.recipients))
+        messages, recipients = self._by_action[judgement.action]
+        messages.inc()
+        recipients.inc(len(submission.envelope.recipients))
         if judgement.allowance:
             self.allowances.labels(judgement.allowance).inc()
         if judgement.weighed:
@@ -101,7 +108,7 @@ class Metrics(Watcher):
     def answered(self, submission: Submission, end: Reply) -> None:
         """Count the next hop's answer."""
         del submission
-        self.answers.labels(f"{end.code // 100}xx").inc()
+        self._answered[end.code // 100].inc()
 
     def finished(self, message: HeldMessage) -> None:
         """Count the fates of a held message."""
