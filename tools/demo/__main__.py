@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import signal
 import sys
+from contextlib import AsyncExitStack
 
 from tools.demo.machine import DemoError, Machine
 from tools.demo.people import Office
@@ -18,29 +19,30 @@ _INTERRUPTED = 130
 async def play(arguments: argparse.Namespace) -> int:
     """Run everything and clean up, however it ends; return the exit status."""
     task = asyncio.current_task()
-    if task is not None:  # as Ctrl-C does already
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    if task is not None:  # a closed terminal or a kill ends it as Ctrl-C does
+        for name in (signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(name, task.cancel)
     office = Office(arguments.seed)
     machine = Machine(arguments.lang, office.key)
     story = Story(machine, office, arguments.seed)
     screen = story.screen
-    problems: list[str]
     try:
-        try:
+        # A stack, because a terminal that is gone must not keep the daemon alive.
+        async with AsyncExitStack() as stack:
+            if not arguments.keep:
+                stack.callback(machine.clean)
+            stack.push_async_callback(machine.stop)
+            stack.push_async_callback(story.stop)
             problems = await story.run()
-        finally:
             await story.stop()
-            status = await machine.stop()
-        if status:
-            problems.append(f"the daemon ended with status {status}")
+            if status := await machine.stop():
+                problems.append(f"the daemon ended with status {status}")
     except DemoError as error:
         screen.say(f"The demonstration cannot go on: {error}", "bold red")
         return _FAILED
     finally:
         if arguments.keep:
             screen.say(f"Kept: {machine.directory}")
-        else:
-            machine.clean()
     seconds = screen.seconds()
     if problems:
         screen.say("THE BALANCE DOES NOT HOLD:", "bold red")

@@ -70,6 +70,7 @@ class Screen:
         self._events: deque[Text] = deque(maxlen=40)
         self._display: Live | None = None
         self._footer = False
+        self._late: list[Text] | None = None  # events while a command runs
         self._told = 0.0
 
     @property
@@ -136,9 +137,11 @@ class Screen:
 
     def event(self, text: str, style: str = "") -> None:
         """Add a line to the story."""
-        line = Text(f"{self._scene.clock}  ", style="dim")
-        line.append(bland(text), style=style or "not dim")
-        if self._display is not None and not self._footer:
+        line = Text().append(f"{self._scene.clock}  ", "dim")
+        line.append(bland(text), style)
+        if self._late is not None:
+            self._late.append(line)
+        elif self._display is not None and not self._footer:
             self._events.append(line)
             self.draw()
         else:
@@ -157,14 +160,18 @@ class Screen:
         self.say(f"# {text}", "italic green")
 
     def typed(self, line: str) -> None:
-        """Show a command line as it is typed."""
-        shown = Text("$ ", style="bold green")
-        shown.append(line, style="bold")
+        """Show a command line as it is typed; `output` must follow."""
+        self._late = []
+        shown = Text().append("$ ", "bold green").append(line, "bold")
         self.console.print(shown, soft_wrap=True)
 
     def output(self, text: str) -> None:
         """Show what a command said, colours included."""
         self.console.print(Text.from_ansi(text), soft_wrap=True)
+        self.say()
+        late, self._late = self._late or [], None
+        for line in late:
+            self.console.print(line, soft_wrap=not self.live)
 
     # -- pictures ----------------------------------------------------------------
 
@@ -174,7 +181,7 @@ class Screen:
     def _foot(self) -> RenderableType:
         letters = self._scene.books.of(Whose.OFFICE)
         late = [one for one in letters if one.held]
-        line = Text("meanwhile ", style="dim")
+        line = Text().append("meanwhile ", "dim")
         line.append(f"{self._scene.colleagues} colleagues", style="green")
         line.append(
             f" sent {len(letters):,} messages, {len(late) or 'none'} delayed",
@@ -188,8 +195,8 @@ class Screen:
         head = Table.grid(expand=True)
         head.add_column()
         head.add_column(justify="right")
-        title = Text(" mailshaper ", style="bold reverse")
-        title.append("  a real daemon, real SMTP, one stolen account", "not reverse")
+        title = Text().append(" mailshaper ", "bold reverse")
+        title.append("  a real daemon, real SMTP, one stolen account")
         head.add_row(title, Text(scene.clock, style="bold"))
         room = max(height - _BOARD, 4)
         events: list[Text] = list(self._events)[-room:]
@@ -217,7 +224,7 @@ class Screen:
     def _lanes(self) -> Table:
         scene, books = self._scene, self._scene.books
         table = Table(box=None, padding=(0, 1), pad_edge=True)
-        table.add_column("messages (recipients)", style="dim", no_wrap=True)
+        table.add_column("messages (recipients)", no_wrap=True)
         for name in ("sent", "at once", "held", "trickled", "waiting"):
             table.add_column(name, justify="right", min_width=9, no_wrap=True)
         names = {
@@ -255,7 +262,7 @@ class Screen:
         cells = width - len(label) - 20
         slow, block = (round(cells * mark / _GAUGE) for mark in (1.0, _BLOCK))
         filled = min(round(cells * share / _GAUGE), cells)
-        bar = Text(label, style="cyan", no_wrap=True)
+        bar = Text(no_wrap=True).append(label, "cyan")
         for cell in range(cells):
             zone = "green" if cell < slow else "yellow" if cell < block else "red"
             bar.append("█" if cell < filled else "░", zone if cell < filled else "dim")
@@ -303,7 +310,7 @@ class Screen:
     def balance(self, table: dict[Fate, dict[Whose, Tally]]) -> None:
         """Print what was sent against what became of it."""
         shown = Table(box=None, padding=(0, 1), pad_edge=False)
-        shown.add_column("messages (recipients)", style="dim", no_wrap=True)
+        shown.add_column("messages (recipients)", no_wrap=True)
         names = {Whose.OFFICE: "colleagues", Whose.OWNER: self._scene.owner}
         for whose in Whose:
             shown.add_column(

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 __all__ = ["Story"]
 
 _OFFICE = 8.0  # messages a second of all colleagues together
-_ORDINARY = 5.0  # seconds of an ordinary day
+_ORDINARY = 4.0  # seconds of an ordinary day
 _OWNER = 0.9  # seconds between two letters of the owner during the theft
 _CAREFUL = 0.9  # messages a second of the thief that tries the password
 _BLAST = 15.0  # and once it seems to work
 _TRICKLE = 8.0  # seconds that we watch the trickle before the blast
-_WALL = 3.0  # seconds that the blast goes on against a blocked sender
+_WALL = 2.5  # seconds that the blast goes on against a blocked sender
 _LONGEST = 25.0  # seconds until the theft must have been stopped
 _SETTLE = 15.0
 _FAST = 0.15  # how long pauses for readers are where nobody reads
@@ -169,7 +169,7 @@ class Story:
         screen.heading("6  The operator reviews")
         await self._type("mailshaper cases", 1.5)
         case = str(self._scene.status["case"]["id"])
-        await self._type(f"mailshaper show {case}", 3.0)
+        await self._type(f"mailshaper show {case}", 2.5)
         await self._type("mailshaper queue list 'subject~parcel' | head -n 6", 1.5)
         screen.comment("spam. The password is changed, the thief is out; drop it:")
         self.books.dropped = await self._waiting("subject~parcel")
@@ -226,8 +226,9 @@ class Story:
         spam = [one for one in books.of(Whose.THIEF) if one.arrived]
         late = [one for one in books.of(Whose.OFFICE) if one.held]
         early = [one for one in spam if not one.held]
+        later = [one for one in spam if one.held]
         screen.say(
-            f"Spam that got out: {_out(spam)}, {len(early)} of them before the alarm."
+            f"Spam that got out: {_out(early)} before the alarm, {_out(later)} after."
         )
         screen.say(
             f"Innocent colleagues delayed: {len(late)}. "
@@ -255,7 +256,6 @@ class Story:
             line, columns=columns, colour=self.screen.live
         )
         self.screen.output(output)
-        self.screen.say()
         if status:
             self._problems.append(f"`{line}` ended with status {status}")
         await self._pause(pause)
@@ -405,4 +405,6 @@ def _tally(text: str) -> Tally:
 
 def _out(letters: list[Letter]) -> str:
     reached = sum(len(one.arrivals) for one in letters)
+    if not letters:
+        return "none"
     return f"{len(letters)} messages ({reached} recipients)"
