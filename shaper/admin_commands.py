@@ -230,6 +230,7 @@ class Commands:
                 done = await done
             if isinstance(done, dict):
                 result |= done
+            await self._control.forgotten(change, address)
             # Without the address: the point is that it is nowhere any more.
             log.info("%s had an address forgotten: %s", user, bland(change.reason))
         return Answer(result)

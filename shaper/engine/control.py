@@ -8,6 +8,7 @@ made by the client; asking twice is asking once.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from posixpath import normpath
@@ -281,6 +282,14 @@ class Control:
                 sender, apply, journal_first=True, **_why(change, "plan")
             )
         return {"sender": sender, "from": start, "to": end, "messages": messages}
+
+    async def forgotten(self, change: Change, address: str) -> None:
+        """Journal that somebody was forgotten: by whom and why, but not who."""
+        nameless = re.compile(re.escape(address), re.IGNORECASE)
+        reason = nameless.sub("(the address)", change.reason)
+        await self._context.audit.append(
+            "forget", by=change.by, reason=reason, id=change.id
+        )
 
     async def _move(self, sender: str, event: Event, change: Change) -> None:
         fresh = self._engine.gate.new_case_id()
