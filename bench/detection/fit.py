@@ -146,10 +146,10 @@ def tail(values: np.ndarray, rate: float) -> float:
 
 
 def judge(name: str, rows: Rows, left_out: tuple[int, ...], folder: Path) -> None:
-    """Print false alarms and median escapes on the later part of eu-core."""
+    """Print false alarms and escapes on the later part of enron-core."""
     factors = tuple(tuple(float(x) for x in row) for row in fit(rows, left_out))
     model = replace(Model.default(), factors=factors)
-    trace, start = judging(folder)["eu-core, later part"]
+    trace, start = judging(folder)["enron-core, later part"]
     settings = Settings(
         attacks=60,
         start_day=start,
