@@ -154,6 +154,32 @@ async def test_eight_bit_content_passes_unchanged(way):
     unchanged(way, got)
 
 
+async def test_held_mail_leaves_as_it_came(way):
+    body = b"Subject: caf\xe9\r\n\r\n" + bytes(range(128, 256)) + b"\r\n..\r\n.x\r\n"
+    await way.daemon.change("block", sender=way.who)
+    await talk(
+        way,
+        "MAIL FROM:<alice@example.test> BODY=8BITMIME RET=FULL ENVID=Abc+2BdEf",
+        ["RCPT TO:<bob@example.net> NOTIFY=DELAY ORCPT=rfc822;Bob.B+2BTag@Ex.NET"],
+        body,
+    )
+    await poll_async(lambda: way.daemon.held(f"sender={way.who}"), "held message")
+    await way.queue_empties()
+    assert way.hop.transactions == []
+    way.daemon.kill()
+    way.daemon.start()
+    await way.daemon.change("queue.order", action="release", sender=way.who)
+    (got,) = await way.hop.wait_for(1)
+    unchanged(way, got)
+    assert b"BODY=8BITMIME" in got.mail
+    assert b"RET=FULL" in got.mail
+    assert b"ENVID=Abc+2BdEf" in got.mail
+    assert b"NOTIFY=DELAY" in got.rcpts[0]
+    assert b"ORCPT=rfc822;Bob.B+2BTag@Ex.NET" in got.rcpts[0]
+    await poll_async(lambda: not way.daemon.held(f"sender={way.who}"), "end of hold")
+    assert way.daemon.state_of(way.who) == "blocked"
+
+
 async def test_international_addresses_pass(way):
     await talk(
         way,

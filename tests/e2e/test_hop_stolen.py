@@ -181,13 +181,14 @@ async def test_an_alarm_that_fades_ends_by_itself():
         (case,) = await way.daemon.ask("cases")
         assert case["state"] == "slowed"
         # Nothing more comes; the clock goes on, the daemon looks every ten seconds.
-        for _ in range(8):
-            if way.daemon.state_of(way.who) == "normal":
-                break
-            since = (await way.daemon.ask("explain", sender=way.who)).get("calm_since")
-            way.daemon.step(660 if since else 3600)
-            await asyncio.sleep(10.2)
-        assert way.daemon.state_of(way.who) == "normal"
+        way.daemon.step(4 * 3600)
+        await poll_async(
+            lambda: way.daemon.ask_now("explain", sender=way.who).get("calm_since"),
+            "calm",
+        )
+        assert way.daemon.state_of(way.who) == "slowed", "the dwell time was not kept"
+        way.daemon.step(660)
+        await way.daemon.wait_for_state(way.who, "normal")
         await way.daemon.wait_for_held(0)
         await way.queue_empties()
         assert box.at_hop() == Counter(dict.fromkeys(box.sent, 1))
