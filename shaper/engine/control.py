@@ -18,6 +18,7 @@ from shaper.core.evidence import acquit, convict, sentence, standing
 from shaper.core.filter import FilterError, parse
 from shaper.core.judgement import Transition, move
 from shaper.core.order import Order, OrderAction
+from shaper.core.plain import moment
 from shaper.core.ports import ShaperError
 from shaper.core.record import Exemption, Plan
 from shaper.core.state import TRANSITIONS, Event, State
@@ -227,6 +228,7 @@ class Control:
         verdict = not self._engine.orders.knows(change.id)
         if verdict and Event.RELEASED in TRANSITIONS[record.state]:
             await self._move(sender, Event.RELEASED, change)
+        await self._engine.senders.assure(sender)
         counts = await self.order(change, "release", sender=sender, rate=rate)
         record, _ = await self._engine.senders.read(sender)
         return counts | {"state": record.state.value}
@@ -237,6 +239,8 @@ class Control:
         record, _ = await self._engine.senders.read(sender)
         if record.state is not State.BLOCKED and not change.dry_run:
             await self._move(sender, Event.CONFIRMED, change)
+        # Said a second time after a full disk, it must be written all the same.
+        await self._engine.senders.assure(sender)
         waiting = [m for m in self._engine.held.of_sender(sender) if not m.order]
         state = record.state if change.dry_run else State.BLOCKED
         return _counts(waiting) | {"state": state.value}
@@ -247,6 +251,8 @@ class Control:
         now = self._context.clock()
         if until and until <= now:
             raise RefusedError("the end of the exemption is in the past", code=64)
+        if not _has_date(until):
+            raise RefusedError("the end of the exemption has no date", code=64)
         exemption = Exemption(until, change.by, change.reason) if until else None
 
         def apply(record: Record) -> None:
@@ -263,10 +269,11 @@ class Control:
     ) -> dict[str, Any]:
         """Expect a burst: up to so many messages between two times."""
         change.check()
-        if not start < end or end <= self._context.clock() or messages < 1:
+        sensible = start < end and end > self._context.clock() and _has_date(end)
+        if not sensible or not 1 <= messages <= _MOST_PLANNED:
             raise RefusedError(
                 "a plan needs a start before its end, an end in the future "
-                "and at least one message",
+                f"and between one message and {_MOST_PLANNED:,}",
                 code=64,
             )
         plan = Plan(start, end, messages, change.by, change.reason)
@@ -364,6 +371,15 @@ class Control:
 
 
 _MOST_SHOWN = 16 * 1024
+_MOST_PLANNED = 1_000_000_000
+
+
+def _has_date(at: float) -> bool:
+    try:
+        moment(at)
+    except ValueError:
+        return False
+    return True
 
 
 def _parsed(text: str) -> Any:  # noqa: ANN401
