@@ -11,6 +11,7 @@ them and an account of its own for each: the daemon does not forget.
 
 import contextlib
 import itertools
+import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -99,6 +100,8 @@ async def road(
         hop = await stack.enter_async_context(NextHop((*MODERN, XFORWARD)))
         back = needs.free_port()
         postfix = Postfix(relay=hop.port, main=main, accounts=ACCOUNTS)
+        # Should the rest fail to start, nothing of it stays.
+        stack.callback(shutil.rmtree, postfix.directory, ignore_errors=True)
         target = back if mode == "reinject" else hop.port
         daemon = stack.enter_context(Daemon(target, settings, stepping=stepping))
         tap = await stack.enter_async_context(Tap(daemon.port))
