@@ -21,7 +21,7 @@ setup-test:      ## and what the tests need: Postfix; Exim, Prometheus beside
 test: setup-test ## every test, against real servers (ARGS="-k name" narrows it)
 	@$(PYTEST) $(ARGS)
 
-demo: setup      ## the two-minute story on this machine
+demo: setup      ## a stolen account, slowed, reviewed and released, in a minute
 	@$(BIN)/python -m tools.demo $(ARGS)
 
 run: setup       ## the daemon in the foreground (CONFIG=path)

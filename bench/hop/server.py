@@ -58,7 +58,7 @@ class PassingGate:
         raise NotImplementedError(submission.id, decision)
 
     async def passed(
-        self, submission: Submission, replies: Mapping[int, Reply], end: Reply
+        self, submission: Submission, refused: Mapping[str, Reply], end: Reply
     ) -> None:
         """Learn nothing."""
 

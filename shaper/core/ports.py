@@ -232,9 +232,13 @@ class Gate(Protocol):
         """Open a spool file for a message that is to be held. Raises SpoolFullError."""
 
     async def passed(
-        self, submission: Submission, replies: Mapping[int, Reply], end: Reply
+        self, submission: Submission, refused: Mapping[str, Reply], end: Reply
     ) -> None:
-        """Tell what the next hop answered; only accepted mail teaches."""
+        """Tell how the next hop ended a message of which it took the recipients.
+
+        ``refused`` are the addresses that it did not take, which are not in the
+        submission, with its replies. Only accepted mail teaches.
+        """
 
     async def held(self, message: HeldMessage) -> None:
         """Tell that a message is durable in the spool."""

@@ -54,6 +54,7 @@ _TABLE = {
         Event.RELEASED: State.NORMAL,
     },
     State.BLOCKED: {
+        Event.CONFIRMED: State.BLOCKED,  # it is a theft: nothing of it is learned
         Event.RELEASED: State.NORMAL,
     },
 }

@@ -234,16 +234,25 @@ class Control:
         return counts | {"state": record.state.value}
 
     async def block(self, change: Change, sender: str) -> dict[str, Any]:
-        """Hold everything of a sender until a person releases it."""
+        """Hold everything of a sender until a person releases it: it is a theft.
+
+        A sender that blocked itself may be confirmed too: what the thief did is
+        then unlearned, so that a later release does not make it normal.
+        """
         change.check()
         record, _ = await self._engine.senders.read(sender)
-        if record.state is not State.BLOCKED and not change.dry_run:
+        if not change.dry_run and not self._confirmed(record.case):
             await self._move(sender, Event.CONFIRMED, change)
         # Said a second time after a full disk, it must be written all the same.
         await self._engine.senders.assure(sender)
         waiting = [m for m in self._engine.held.of_sender(sender) if not m.order]
         state = record.state if change.dry_run else State.BLOCKED
         return _counts(waiting) | {"state": state.value}
+
+    def _confirmed(self, case_id: str) -> bool:
+        case = self._engine.casebook.get(case_id)
+        latest = case.steps[-1].event if case and case.steps else ""
+        return latest == Event.CONFIRMED.value
 
     async def exempt(self, change: Change, sender: str, until: float) -> dict[str, Any]:
         """Let a sender's mail pass unjudged until a time; 0 ends an exemption."""

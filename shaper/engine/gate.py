@@ -204,29 +204,24 @@ class Gatekeeper:
         self._held.put(message, mark)
 
     async def passed(
-        self, submission: Submission, replies: Mapping[int, Reply], end: Reply
+        self, submission: Submission, refused: Mapping[str, Reply], end: Reply
     ) -> None:
         """Learn from what the next hop answered; only accepted mail teaches."""
         self._watcher.answered(submission, end)
         if not submission.sender:
             return
-        envelope = submission.envelope
-        refused = self._dead(submission, replies)
-        accepted = []
+        dead = self._dead(refused)
+        hashes = []
         if end.positive:
-            accepted = [
-                recipient.address
-                for i, recipient in enumerate(envelope.recipients)
-                if i not in replies or replies[i].positive
-            ]
-        if not accepted and not refused:
+            recipients = submission.envelope.recipients
+            hashes = self._context.hashes(r.address for r in recipients)
+        if not hashes and not dead:
             return
         now = self._context.clock()
-        hashes = self._context.hashes(accepted)
 
         def apply(record: Record) -> None:
-            if refused:
-                self._bounced(refused, now, record)
+            if dead:
+                self._bounced(dead, now, record)
             # Mail of a sender that is not normal passes by an allowance or in
             # observation; it must not become its normal.
             if hashes and record.state is State.NORMAL:
@@ -238,17 +233,17 @@ class Gatekeeper:
         self, message: HeldMessage, replies: Mapping[int, Reply]
     ) -> None:
         """Take what became of held mail as evidence: the trickle is also a test."""
-        refused = self._dead(message.submission, replies)
-        if refused:
-            bounced = partial(self._bounced, refused, self._context.clock())
+        recipients = message.submission.envelope.recipients
+        dead = self._dead({recipients[i].address: r for i, r in replies.items()})
+        if dead:
+            bounced = partial(self._bounced, dead, self._context.clock())
             await self._senders.change(message.submission.sender, bounced)
 
-    def _dead(self, submission: Submission, replies: Mapping[int, Reply]) -> int:
+    def _dead(self, replies: Mapping[str, Reply]) -> int:
         """Count the refusals that prove an address dead."""
-        recipients = submission.envelope.recipients
         return sum(
-            self._context.proves_dead(reply, recipients[position].address)
-            for position, reply in replies.items()
+            self._context.proves_dead(reply, address)
+            for address, reply in replies.items()
             if reply.permanent
         )
 

@@ -159,7 +159,7 @@ class Intake:
     async def _submission(self, facts: HeaderFacts) -> Submission:
         client = self._client
         login = await self._gate.login_of(client.ident) if client.ident else None
-        recipients = tuple([recipient for recipient, _ in self._offers])
+        recipients = tuple([r for r, reply in self._offers if _taken(reply)])
         envelope = Envelope(self._sender, recipients, self._parameters)
         return Submission(
             id=self._id,
@@ -195,11 +195,11 @@ class Intake:
         unknown = next((r for _, r in self._offers if provisional(r)), None)
         if unknown is not None:
             return await self._refuse(replace(unknown, phase=Phase.DATA))
-        replies = {i: reply for i, (_, reply) in enumerate(self._offers)}
+        refused = {r.address: reply for r, reply in self._offers if not _taken(reply)}
         answer = await transaction.data()
         if answer.code != _GO_AHEAD:
             await self._refuse(answer)
-            await self._report(self._gate.passed(submission, replies, answer))
+            await self._report(self._gate.passed(submission, refused, answer))
             return answer
         for piece in start:
             await transaction.write(piece)
@@ -212,7 +212,7 @@ class Intake:
         if not scanner.done:
             await self.drain()
         answer = await transaction.finish()
-        await self._report(self._gate.passed(submission, replies, answer))
+        await self._report(self._gate.passed(submission, refused, answer))
         return answer
 
     async def _hold(
@@ -220,12 +220,8 @@ class Intake:
     ) -> Reply:
         # The next hop's place is not kept while the message waits here.
         await self._transaction.abandon()
-        taken = tuple(r for r, reply in self._offers if _taken(reply))
-        held = replace(
-            submission, envelope=replace(submission.envelope, recipients=taken)
-        )
         try:
-            writer = self._gate.hold(held, decision)
+            writer = self._gate.hold(submission, decision)
         except SpoolFullError:
             return await self._refuse(_SPOOL_FULL)
         try:

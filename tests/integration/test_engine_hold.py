@@ -314,3 +314,29 @@ async def test_held_mail_that_bounces_is_evidence_and_blocks(box):
     assert parts["bounces"] > 9
     await box.upkeep.review()
     assert await box.state(THIEF) == "blocked"
+
+
+async def test_a_confirmed_theft_teaches_nothing(box):
+    async def theft():
+        passed = 0
+        while not box.engine.held.waiting(THIEF):
+            passed += await box.blast(THIEF, 1)
+            assert passed < 300
+        return passed
+
+    for _ in range(30):  # a settled sender
+        box.now += 86400
+        await box.offer(THIEF, ["friend@example.org"])
+    first = await theft()
+    while await box.state(THIEF) != "blocked":
+        await box.blast(THIEF, 1)
+    await box.control.block(box.change("stolen"), THIEF)
+    await box.control.block(box.change("stolen"), THIEF)
+    await box.upkeep.store()
+    (case,) = await box.control.cases()
+    story = (await box.control.show(case["id"]))["case"]["steps"]
+    assert [step["event"] for step in story].count("confirmed") == 1
+    await box.control.order(box.change("spam"), "drop", sender=THIEF)
+    await box.control.release(box.change("password changed"), THIEF, 0.0)
+    box.now += 3 * 86400
+    assert await theft() <= first + 5

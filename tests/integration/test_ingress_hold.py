@@ -40,7 +40,7 @@ async def test_recipients_that_the_next_hop_refused_are_not_held(stage, next_hop
     await client.mail(BODY, recipients=("bob@x", "carol@x"))
     (message,) = stage.gate.held_messages
     assert [r.address for r in message.submission.envelope.recipients] == ["carol@x"]
-    assert len(stage.gate.decided[0].envelope.recipients) == 2
+    assert stage.gate.decided[0].envelope == message.submission.envelope
 
 
 async def test_mail_is_held_while_the_next_hop_is_down(stage, next_hop):

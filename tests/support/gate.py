@@ -71,7 +71,7 @@ class Gate:
     spool_full: str = ""
     """"hold" or "commit": where the spool is full."""
     decided: list[Submission] = field(default_factory=list)
-    outcomes: list[tuple[dict[int, Reply], Reply]] = field(default_factory=list)
+    outcomes: list[tuple[dict[str, Reply], Reply]] = field(default_factory=list)
     held_messages: list[HeldMessage] = field(default_factory=list)
 
     def _fail(self, name: str) -> None:
@@ -97,12 +97,12 @@ class Gate:
         return FileWriter(self, self.directory / submission.id, submission)
 
     async def passed(
-        self, submission: Submission, replies: Mapping[int, Reply], end: Reply
+        self, submission: Submission, refused: Mapping[str, Reply], end: Reply
     ) -> None:
         """Write it down."""
         self._fail("passed")
         assert submission.id
-        self.outcomes.append((dict(replies), end))
+        self.outcomes.append((dict(refused), end))
 
     async def held(self, message: HeldMessage) -> None:
         """Write it down."""

@@ -22,7 +22,8 @@ def test_an_event_leads_where_the_table_says_or_raises(state, event):
 
 
 def test_only_an_operator_leads_out_of_blocked():
-    assert set(TRANSITIONS[State.BLOCKED]) == {Event.RELEASED}
+    out = {e for e, new in TRANSITIONS[State.BLOCKED].items() if new != State.BLOCKED}
+    assert out == {Event.RELEASED}
 
 
 def test_nobody_is_blocked_by_evidence_without_being_slowed_first():
