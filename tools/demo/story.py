@@ -171,7 +171,9 @@ class Story:
         case = str(self._scene.status["case"]["id"])
         await self._type(f"mailshaper show {case}", 2.5)
         await self._type("mailshaper queue list 'subject~parcel' | head -n 6", 1.5)
-        screen.comment("spam. The password is changed, the thief is out; drop it:")
+        screen.comment("spam: a theft. Say so, that nothing of it is learned:")
+        await self._type(f"mailshaper block {sender} --reason 'stolen account'", 1.0)
+        screen.comment("The password is changed, the thief is out; drop the spam:")
         self.books.dropped = await self._waiting("subject~parcel")
         expected = counted([self.books.letters[i] for i in self.books.dropped])
         drop = "mailshaper queue drop 'subject~parcel' --reason 'stolen account'"
