@@ -20,7 +20,13 @@ from shaper.core.text import bland
 from shaper.engine.control import Change, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import (
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Iterable,
+        Mapping,
+    )
 
     from shaper.engine.control import Control
 
@@ -43,10 +49,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A result, and the rows that go before it one by one."""
+    """A result, and the rows that go before it one by one.
+
+    A result that the rows make is a function, called after the last of them.
+    """
 
     result: Any
-    rows: Iterable[Any] = field(default=())
+    rows: AsyncIterator[Any] | Iterable[Any] = field(default=())
 
 
 class Commands:
@@ -124,13 +133,16 @@ class Commands:
         text, sender = arguments.text("filter"), arguments.text("sender")
         arguments.finish()
         sender = sender and await self._sender(sender)
-        rows = [
-            row
-            for row in self._control.queue(text)
-            if not sender or row["sender"] == sender
-        ]
-        recipients = sum(row["waiting"] for row in rows)
-        return Answer({"messages": len(rows), "recipients": recipients}, rows)
+        total = {"messages": 0, "recipients": 0}
+
+        async def rows() -> AsyncIterator[dict[str, Any]]:
+            async for row in self._control.queue(text):
+                if not sender or row["sender"] == sender:
+                    total["messages"] += 1
+                    total["recipients"] += row["waiting"]
+                    yield row
+
+        return Answer(lambda: total, rows())
 
     async def _queue_show(self, arguments: _Arguments, _user: str) -> Answer:
         message_id = arguments.needed("id")
@@ -157,7 +169,7 @@ class Commands:
         arguments.finish()
         cases = await self._control.cases(closed=False)
         senders = {case["sender"] for case in cases}
-        senders.update(row["sender"] for row in self._control.queue())
+        senders |= {row["sender"] async for row in self._control.queue()}
         return Answer(
             {"senders": sorted(senders), "cases": [case["id"] for case in cases]}
         )
@@ -217,7 +229,7 @@ class Commands:
             address = sender.partition(":")[2]
         wanted = address.casefold()
         found = {
-            "held": sum(_names(row, wanted) for row in self._control.queue()),
+            "held": sum([_names(row, wanted) async for row in self._control.queue()]),
             "cases": sum(
                 case["sender"].partition(":")[2] == wanted
                 for case in await self._control.cases(closed=True)

@@ -163,8 +163,8 @@ class Ledger(Protocol):
     async def drop_held(self, instance: str, message_id: str) -> None:
         """Take a message out of the index."""
 
-    async def held(self) -> dict[str, dict[str, bytes]]:
-        """Return the index of held mail, by instance and id."""
+    async def held(self, besides: str = "") -> dict[str, dict[str, bytes]]:
+        """Return the index of held mail, by instance and id, one left out."""
 
     async def put_order(self, body: bytes) -> str:
         """Append an operator's order for all instances; return its position."""

@@ -22,9 +22,10 @@ from shaper.core.plain import moment
 from shaper.core.ports import ShaperError
 from shaper.core.record import Exemption, Plan
 from shaper.core.state import TRANSITIONS, Event, State
+from shaper.engine.overview import everywhere
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable
 
     from shaper.core.case import Case
     from shaper.core.message import HeldMessage
@@ -147,34 +148,42 @@ class Control:
             )
         return self._sender(record)
 
-    def queue(self, text: str = "") -> list[dict[str, Any]]:
-        """Return held messages of this instance that match a filter."""
+    async def queue(self, text: str = "") -> AsyncIterator[dict[str, Any]]:
+        """Give held messages of all instances that match a filter."""
         now = self._context.clock()
         wanted = _parsed(text)
-        return [
-            self._message(message)
-            for message in self._engine.held.all()
-            if not message.notice and (wanted is None or wanted.matches(message, now))
-        ]
+        async for instance, message in everywhere(self._context, self._engine.held):
+            if wanted is None or wanted.matches(message, now):
+                yield self._message(message, instance)
 
     async def message(self, message_id: str) -> dict[str, Any]:
         """Return a held message with the start of its content."""
         message = self._engine.held.get(message_id)
         if message is None:
-            raise RefusedError(
-                f"no held message is called {message_id!r}",
-                "see `mailshaper queue list`",
-            )
+            raise await self._not_here(message_id)
         content = b""
         async for chunk in self._context.spool.read(message_id):
             content += chunk
             if len(content) > _MOST_SHOWN:
                 break
         text = content[:_MOST_SHOWN].replace(b"\r\n..", b"\r\n.")
-        return self._message(message) | {
+        return self._message(message, self._context.instance) | {
             "content": text.decode("utf-8", "replace"),
             "truncated": message.size > _MOST_SHOWN,
         }
+
+    async def _not_here(self, message_id: str) -> RefusedError:
+        async for instance, message in everywhere(self._context, self._engine.held):
+            if message.id == message_id:
+                return RefusedError(
+                    f"message {message_id!r} lies in the spool of instance "
+                    f"{instance!r}; its content is to be had only there",
+                    "name that instance's socket with --socket; it can be released, "
+                    "dropped and bounced from here",
+                )
+        return RefusedError(
+            f"no held message is called {message_id!r}", "see `mailshaper queue list`"
+        )
 
     # -- changing ----------------------------------------------------------------
 
@@ -368,14 +377,15 @@ class Control:
             ),
         }
 
-    def _message(self, message: HeldMessage) -> dict[str, Any]:
+    @staticmethod
+    def _message(message: HeldMessage, instance: str) -> dict[str, Any]:
         return message.meta_json() | {
             "size": message.size,
             "attempts": message.attempts,
             "not_before": message.not_before or None,
             "order": message.order,
             "waiting": len(message.waiting),
-            "instance": self._context.instance,
+            "instance": instance,
         }
 
 

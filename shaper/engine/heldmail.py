@@ -8,11 +8,11 @@ Redis so that the CLI on any host sees it; losing that copy loses nothing.
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 from shaper.core.ports import StateUnavailableError
+from shaper.engine.overview import copied
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -145,16 +145,9 @@ class HeldMail:
         """Copy a message's facts to Redis; a failure is left to ``republish``."""
         if message.notice:
             return  # not mail that anybody waits for
-        body = message.meta_json() | {
-            "size": message.size,
-            "order": message.order,
-            "attempts": message.attempts,
-            "not_before": message.not_before,
-            "fates": {str(k): v.value for k, v in message.fates.items()},
-        }
         try:
             await self._context.ledger.put_held(
-                self._context.instance, message.id, json.dumps(body).encode()
+                self._context.instance, message.id, copied(message)
             )
         except StateUnavailableError as error:
             log.debug("held mail not indexed in Redis: %s", error)

@@ -219,13 +219,13 @@ class RedisLedger:
         key = self._keys.held(instance)
         await self._connection.command("HDEL", key, octets(message_id))
 
-    async def held(self) -> dict[str, dict[str, bytes]]:
-        """Return the index of held mail, by instance and id."""
+    async def held(self, besides: str = "") -> dict[str, dict[str, bytes]]:
+        """Return the index of held mail, by instance and id, one left out."""
         found: dict[str, dict[str, bytes]] = {}
         names = await self._connection.command("SMEMBERS", self._keys.instances)
         for name in sorted(names):
             instance = text(name)
-            mail = await self._held_of(instance)
+            mail = {} if instance == besides else await self._held_of(instance)
             if mail:
                 found[instance] = mail
         return found
