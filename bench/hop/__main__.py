@@ -1,6 +1,6 @@
 """Measure the hop beside its references, interleaved, and print a table.
 
-    python -m bench.hop [--rounds 3] [--messages 3000] [--large]
+    python -m bench.hop [--rounds 3] [--messages 3000] [--senders 1] [--large]
         [--server 'CMD {port} {next}']
 
 Each round runs every candidate once, in turn, at each size: straight to
@@ -94,10 +94,12 @@ def _proxy(port: int, sink: int) -> str:
     )
 
 
-def _measure(candidate: Candidate, messages: int, size: int) -> tuple[float, float]:
+def _measure(
+    candidate: Candidate, messages: int, size: int, senders: int
+) -> tuple[float, float]:
     """Return messages per second and CPU seconds per 1,000 messages."""
     before = sum(map(cpu_seconds, candidate.pids))
-    seconds = blast(candidate.port, messages, size, _SESSIONS)
+    seconds = blast(candidate.port, messages, size, _SESSIONS, senders)
     spent = sum(map(cpu_seconds, candidate.pids)) - before
     return messages / seconds, spent / messages * 1000
 
@@ -107,13 +109,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--messages", type=int, default=3000, help="of 5 kB a round")
+    parser.add_argument("--senders", type=int, default=1, help="1 to 20, a divisor")
     parser.add_argument("--latency", type=int, default=500, help="paced messages")
     parser.add_argument("--large", action="store_true", help="50 x 20 MB at once too")
     parser.add_argument("--server", default="", help="command with {port} and {next}")
     arguments = parser.parse_args()
     with ExitStack() as stack:
         candidates = _start(stack, arguments.server)
-        _throughput(candidates, arguments.rounds, arguments.messages)
+        _throughput(candidates, arguments.rounds, arguments.messages, arguments.senders)
         _latency(candidates, arguments.rounds, arguments.latency)
         _memory(candidates, "so far")
         if arguments.large:
@@ -128,7 +131,9 @@ def _memory(candidates: list[Candidate], when: str) -> None:
         print(f"{candidate.name:28} {memory_peak(candidate.pids[0]):8.1f}")
 
 
-def _throughput(candidates: list[Candidate], rounds: int, messages: int) -> None:
+def _throughput(
+    candidates: list[Candidate], rounds: int, messages: int, senders: int
+) -> None:
     for size in _SIZES:
         count = messages if size == _SIZES[0] else max(messages // 5, 100)
         rates: dict[str, list[float]] = {c.name: [] for c in candidates}
@@ -137,10 +142,13 @@ def _throughput(candidates: list[Candidate], rounds: int, messages: int) -> None
             blast(candidate.port, 100, size, _SESSIONS)  # warm up
         for _ in range(rounds):
             for candidate in candidates:
-                rate, cost = _measure(candidate, count, size)
+                rate, cost = _measure(candidate, count, size, senders)
                 rates[candidate.name].append(rate)
                 costs[candidate.name].append(cost)
-        print(f"\n{size} octets, {_SESSIONS} connections, {rounds} rounds of {count}")
+        print(
+            f"\n{size} octets, {_SESSIONS} connections, {senders} senders, "
+            f"{rounds} rounds of {count}"
+        )
         print(f"{'':28} {'msg/s':>8} {'of direct':>9} {'CPU s/1000':>11}")
         direct = rates[candidates[0].name]
         for candidate in candidates:

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import subprocess
 import time
+from contextlib import ExitStack
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -18,16 +19,32 @@ def tool(name: str) -> str:
     return found
 
 
-def blast(port: int, messages: int, size: int, sessions: int) -> float:
-    """Send as fast as it goes over kept connections; return the seconds taken."""
-    command = [
-        tool("smtp-source"),
-        *("-d", "-s", str(sessions), "-m", str(messages), "-l", str(size)),
-        *("-f", "alice@example.test", "-t", "bob@example.net"),
-        f"127.0.0.1:{port}",
-    ]
+def blast(
+    port: int, messages: int, size: int, sessions: int, senders: int = 1
+) -> float:
+    """Send as fast as it goes over kept connections; return the seconds taken.
+
+    Messages and connections are divided among the senders.
+    """
     start = time.monotonic()
-    subprocess.run(command, check=True, timeout=300)
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [
+                        tool("smtp-source"),
+                        *("-d", "-s", str(sessions // senders)),
+                        *("-m", str(messages // senders), "-l", str(size)),
+                        *("-f", f"alice{number}@example.test"),
+                        *("-t", "bob@example.net", f"127.0.0.1:{port}"),
+                    ]
+                )
+            )
+            for number in range(senders)
+        ]
+        for client in clients:
+            if status := client.wait(timeout=300):
+                raise subprocess.CalledProcessError(status, client.args)
     return time.monotonic() - start
 
 
