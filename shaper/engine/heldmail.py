@@ -28,7 +28,10 @@ _REMEMBERED = 10_000  # messages that left; about 200 octets each
 
 
 class Lane(NamedTuple):
-    """A queue with a pace of its own. ``kind``: ``state``, ``order``, ``notice``."""
+    """A queue with a pace of its own. ``kind``: ``state``, ``order``, ``notice``.
+
+    The last one also has the messages that are at their end.
+    """
 
     kind: str
     name: str
@@ -51,7 +54,8 @@ class HeldMail:
     @staticmethod
     def lane_of(message: HeldMessage) -> Lane:
         """Return the lane that a message waits in."""
-        if message.notice:
+        if message.notice or not message.waiting:
+            # What only needs its end told waits for no pace and no release.
             return Lane("notice", "")
         if message.order:
             return Lane("order", message.order)

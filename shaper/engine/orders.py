@@ -62,6 +62,7 @@ class Orders:
             self._trickle.set_rate(order.id, order.rate)
             if order.id not in self._done:
                 self._pending[order.id] = order
+                self._unsent[order.id] = order  # once more does no harm
 
     def pending_ids(self) -> set[str]:
         """Return the ids of orders that are not carried out yet."""
@@ -101,9 +102,9 @@ class Orders:
 
     async def resume(self) -> None:
         """Carry out what a crash left undone and what other instances ordered."""
+        await self._publish()
         for order in list(self._pending.values()):
             await self._carry_out(order)
-        await self._publish()
         try:
             entries = await self._context.ledger.orders(self._position)
         except StateUnavailableError:
@@ -144,6 +145,8 @@ class Orders:
             fate = _FATES[order.action]
             ended = [await self._trickle.end(m.id, fate) for m in messages]
             messages = [message for message in ended if message is not None]
+        if order.id in self._unsent:
+            return messages  # the other instances are to hear of it first
         await self._context.audit.append(
             "order-done",
             id=order.id,

@@ -222,10 +222,11 @@ class Trickle:
             rest = _REST
         finally:
             del self._busy[message.id]
-            if self._held.holds(lane):
-                now = self._context.clock()
-                if rest or lane not in self._due:
-                    self._schedule(lane, now + rest)
+            now = self._context.clock()
+            left = self._held.get(message.id)
+            for one in {lane, self._held.lane_of(left)} if left else {lane}:
+                if self._held.holds(one) and (rest or one not in self._due):
+                    self._schedule(one, now + rest)
             self._woken.set()
 
     async def end(self, message_id: str, fate: RecipientFate) -> HeldMessage | None:

@@ -1,5 +1,6 @@
 """Spool or disk full, files damaged: nothing is lost, doubled or kept from people."""
 
+import asyncio
 import contextlib
 import errno
 import itertools
@@ -15,6 +16,7 @@ from shaper.durable import files as durable
 from shaper.spool.spool import Limits
 from tests.support import needs
 from tests.support.engine import EngineBox
+from tests.support.redis_server import RedisServer
 
 THIEF = "login:thief"
 
@@ -209,6 +211,63 @@ async def test_a_refusal_that_cannot_be_written_down_is_returned_once(box, disk)
     (dsn,) = [t for t in box.hop.transactions if t.sender == "" and t.accepted]
     assert b"550 5.1.1 no such user" in dsn.content
     assert mail(box) == []
+
+
+async def test_the_next_hops_words_survive_a_crash_before_the_return(box, disk):
+    await hold_some(box, waiting=1)
+    box.hop.on("rcpt", "550 5.1.1 no such user", match="stranger")
+    disk.full, disk.only = True, "spool/tmp"
+    box.now += 61
+    await box.step()
+    disk.full = False
+    await box.crash()
+    await box.step()
+    await box.step()
+    (dsn,) = [t for t in box.hop.transactions if t.sender == "" and t.accepted]
+    assert b"550 5.1.1 no such user" in dsn.content
+
+
+async def test_mail_that_was_let_go_is_not_taken_again(box):
+    """The MTA missed our 250 and returns when the message has left."""
+    await hold_some(box, waiting=1)
+    await box.offer(THIEF, ["x@example.net"], ident="q1")
+    await box.crash()
+    await box.control.release(box.change("innocent"), THIEF, 0.0)
+    await box.step()
+    again = await box.offer(THIEF, ["x@example.net"], ident="q1")
+    assert again.action is Action.ANSWER
+    assert again.reply.code == 250
+    assert box.delivered().count("x@example.net") == 1
+    other = await box.offer(THIEF, ["x@example.net"], ident="q2")
+    assert other.action is Action.PASS
+
+
+async def test_an_order_given_while_redis_is_away_reaches_the_others_after_a_crash(
+    tmp_path,
+):
+    with RedisServer(aof=True) as server:
+        async with (
+            EngineBox(server.url, tmp_path, instance="one") as one,
+            EngineBox(server.url, tmp_path, instance="two", hop=one.hop) as two,
+        ):
+            await hold_some(one)
+            two.now = one.now
+            await two.offer(THIEF, ["y@example.net"])
+            server.kill()
+            done = await one.control.order(one.change("spam"), "drop", sender=THIEF)
+            assert done["messages"] == 3
+            assert mail(one) == []
+            await one.upkeep.store()
+            await one.crash()
+            server.start()
+            for _ in range(300):
+                await asyncio.sleep(0.02)
+                await one.upkeep.store()
+                await two.upkeep.store()
+                if not mail(two):
+                    break
+            assert mail(two) == []
+            assert one.engine.orders.pending_ids() == set()
 
 
 async def test_notices_are_postponed_not_lost(box, disk):
