@@ -30,7 +30,7 @@ from shaper.config import ConfigError, Settings, changed, load, split_address
 from shaper.core.judgement import Rules
 from shaper.core.outcome import Meaning
 from shaper.core.ports import ShaperError, StateUnavailableError
-from shaper.durable.files import private_directory
+from shaper.durable.files import private_directory, sync_directory
 from shaper.engine.assembly import Engine
 from shaper.engine.context import Backoff, Context, Pace
 from shaper.engine.control import Control
@@ -82,15 +82,23 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self._stop.set)
+        early = asyncio.Event()  # a SIGHUP before we can obey must not end us
+        loop.add_signal_handler(signal.SIGHUP, early.set)
         async with self._exit:
             engine, upkeep, ledger = await self._start_engine()
+            # Before mail comes: a state that only Redis knows has no case here yet.
+            await upkeep.resynchronise()
             await self._listen(engine, ledger)
             loop.add_signal_handler(signal.SIGHUP, self._reload, engine)
+            if early.is_set():
+                self._reload(engine)
             log.info("ready: %s", self._summary(engine))
             systemd.notify("READY=1")
+            # Open transactions end first: what they change is still told and kept.
+            drained = asyncio.Event()
             work = [
-                asyncio.create_task(engine.trickle.run(self._stop)),
-                asyncio.create_task(upkeep.run(self._stop)),
+                asyncio.create_task(engine.trickle.run(drained)),
+                asyncio.create_task(upkeep.run(drained)),
                 asyncio.create_task(self._refits.run(self._stop)),
                 asyncio.create_task(self._watchdog()),
             ]
@@ -100,6 +108,7 @@ class Daemon:
             systemd.notify("STOPPING=1")
             log.info("stopping")
             await self._sockets.aclose()
+            drained.set()
             for task in work:
                 await task
 
@@ -364,12 +373,17 @@ def _proves_dead() -> Callable[[Reply, str], bool]:
 
 def _contact_key(path: Path) -> bytes:
     """Return the secret under which recipients are remembered; made once."""
-    with contextlib.suppress(FileExistsError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    if not path.exists():
+        # Whole or not at all: after a crash half a key would stop every start.
+        new = path.with_name(f"{path.name}.new")
+        new.unlink(missing_ok=True)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(secrets.token_bytes(_KEY_SIZE))
             file.flush()
             os.fsync(descriptor)
+        new.rename(path)
+        sync_directory(path.parent)
     key = path.read_bytes()
     if len(key) != _KEY_SIZE:
         raise ConfigError(

@@ -19,6 +19,7 @@ import pytest
 
 from shaper.ledger.ledger import RedisLedger
 from tests.support.daemon import Daemon
+from tests.support.gate import RawClient
 from tests.support.nexthop import NextHop, Slow
 from tests.support.waiting import poll_async
 
@@ -296,6 +297,40 @@ async def test_sigterm_in_the_middle_of_traffic_loses_and_doubles_nothing():
     assert delivered(hop) == dict.fromkeys(mta.sent, 1)
     assert any(THIEF.encode() in notice.content for notice in notices(hop))
     assert "Traceback" not in log
+
+
+@pytest.mark.slow
+async def test_an_alarm_while_draining_is_told_before_the_end():
+    async with NextHop() as hop, contextlib.AsyncExitStack() as stack:
+        settings = SETTINGS | {"daemon": {"grace": 20}}
+        daemon = stack.enter_context(Daemon(hop.port, settings))
+        clients = []
+        for number in range(60):
+            reader, writer = await asyncio.open_connection("127.0.0.1", daemon.port)
+            stack.callback(writer.close)
+            client = RawClient(reader, writer)
+            await client.reply()
+            await client.ask("EHLO mta.example.org")
+            to = (f"m{number}@example.net",)
+            assert (await client.open_mail(THIEF, to)).startswith(b"354 ")
+            clients.append(client)
+        os.kill(daemon.pid, signal.SIGTERM)
+        await daemon.wait_for_log("stopping")
+        await asyncio.sleep(0.3)  # whatever ends at once has ended
+        answers = []
+        for client in clients:
+            await client.send(b"Subject: x\r\n\r\nx\r\n.\r\n")
+            answers.append(await client.reply())
+        assert daemon.stop() == 0
+        assert {a[:3] for a in answers} == {b"250"}
+        held = sum(b"Held" in a for a in answers)
+        assert held
+        assert '"event":"told"' in daemon.audit()
+        daemon.start()
+        await daemon.change("release", sender=f"from:{THIEF}")
+        await daemon.wait_for_held(0)
+        assert len(delivered(hop)) == sum(delivered(hop).values()) == 60
+        assert any(THIEF.encode() in notice.content for notice in notices(hop))
 
 
 @pytest.mark.slow
