@@ -413,11 +413,30 @@ def _fragments(path: Path) -> list[Path]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            return tomllib.load(file)
+            data = tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: nested too deeply") from error
+    if key := _key_with_nul(data):
+        raise ConfigError(f"{path}: {key}: a NUL can be in no path, name or address")
+    return data
+
+
+def _key_with_nul(data: dict[str, Any], prefix: str = "") -> str:
+    for key, value in data.items():
+        if isinstance(value, dict):
+            if found := _key_with_nul(value, f"{prefix}{key}."):
+                return found
+        elif any("\0" in str(one) for one in _each(value)):
+            return prefix + key
+    return ""
+
+
+def _each(value: Any) -> list[Any]:  # noqa: ANN401
+    return value if isinstance(value, list) else [value]
 
 
 def _explain(error: ValidationError, origin: dict[str, str], path: Path | None) -> str:

@@ -472,3 +472,36 @@ async def test_a_filter_never_breaks_the_daemon(box):
     ):
         with contextlib.suppress(RefusedError):
             box.control.queue(text)
+
+
+# -- the configuration
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\x00[[",
+        b"[hop",
+        b"hop = 3",
+        b"[hop]\nlisten = 5",
+        b'[hop]\nnext_hop = "\\u0000:25"',
+        b"[hop]\nallow = ['10.0.0.0/99']",
+        b"[hop]\nmax_recipients = -99999999999999999999999999999999",
+        b"[states]\nlow_mark = nan",
+        b"[trickle]\ninterval = inf",
+        b"[trickle]\ninterval = -1",
+        b"[nonsense]\nx = 1",
+        b"[hop]\nlisten = " + b"[" * 100_000,
+        b'[daemon]\nstate_directory = "/a\\u0000b"',
+        b'[notify]\nmail_to = ["a@b\\r\\nBcc: x@y"]',
+    ],
+)
+async def test_a_wrong_configuration_ends_with_78_and_one_clear_line(tmp_path, content):
+    path = tmp_path / "mailshaper.toml"
+    path.write_bytes(content)
+    # The daemon reads it by the same function, before it touches anything.
+    done = await cli("check-config", "--config", str(path))
+    assert done.code == 78, done
+    assert str(path) in done.err, done.err
+    assert "Traceback" not in done.err
+    assert "\0" not in done.err
