@@ -135,7 +135,7 @@ class EngineGauges:
         for state in (State.SLOWED, State.BLOCKED):
             states.add_metric([state.value], len(engine.senders.names(state.value)))
         yield states
-        held = [message for message in engine.held.all() if not message.notice]
+        held = [message for message in list(engine.held.all()) if not message.notice]
         yield GaugeMetricFamily(
             "mailshaper_held_messages", "Messages in the spool.", value=len(held)
         )

@@ -82,11 +82,7 @@ class Judgement:
 
 
 def fingerprint(ident: str, message_id: str, sender: str, recipients: str) -> str:
-    """Return what makes a message the same one when the MTA offers it again.
-
-    The Message-ID alone could be repeated by a thief at will; with the same
-    recipients it gains nothing from that.
-    """
+    """Return what makes a held message the same one when it is offered again."""
     text = f"{ident}\0{message_id}\0{sender}\0{recipients}"
     raw = text.encode("utf-8", "surrogateescape")
     return hashlib.blake2b(raw, digest_size=8).hexdigest()
@@ -99,6 +95,7 @@ def move(record: Record, event: Event, now: float, evidence: Evidence) -> Transi
     record.since = now
     record.calm_since = 0.0
     record.released = 0
+    record.confirmed = event is Event.CONFIRMED
     if record.state is State.NORMAL:
         record.run = Run()
     return Transition(event, old, record.state, now, evidence)
@@ -109,20 +106,20 @@ def judge(
     model: Model,
     rules: Rules,
     recipients: Sequence[int],
-    mark: str,
     waiting: int,
     now: float,
 ) -> Judgement:
     """Decide about a message of this sender and update its record.
 
-    ``recipients`` are keyed hashes, ``mark`` is the message's fingerprint,
-    ``waiting`` how many messages of the sender are held already. The same
-    arguments always give the same judgement.
+    ``recipients`` are keyed hashes of those that were not weighed under this
+    message before: none of them means a retry of the MTA. ``waiting`` is how many
+    messages of the sender are held already. The same arguments always give the
+    same judgement.
     """
-    if allowance := _allowance(record, now):
+    if allowance := _allowance(record, now, again=not recipients):
         evidence = standing(record.profile, model, now)
         return Judgement(Action.PASS, (), evidence, weighed=False, allowance=allowance)
-    if mark in record.recent:
+    if not recipients:
         evidence = standing(record.profile, model, now)
         return Judgement(_action(record), (), evidence, weighed=False)
     if now - record.run.last > _RUN_PAUSE:
@@ -130,7 +127,6 @@ def judge(
         if before.total < _RUN_OVER * before.limits[1]:
             record.run = Run()
     evidence = weigh(record.profile, model, recipients, now)
-    record.remember(mark)
     transitions = []
     if evidence.level >= Level.SLOW and record.state is State.NORMAL:
         transitions.append(move(record, Event.ALARM, now, evidence))
@@ -144,10 +140,13 @@ def judge(
     return Judgement(_action(record), tuple(transitions), evidence, weighed=True)
 
 
-def review(record: Record, model: Model, rules: Rules, now: float) -> Transition | None:
+def review(
+    record: Record, model: Model, rules: Rules, waiting: int, now: float
+) -> Transition | None:
     """Judge a slowed sender as time passes and its held mail fares, or bounces.
 
-    Returns the change of state, or None.
+    ``waiting`` is how many of its messages are held. Returns the change of state,
+    or None.
     """
     if record.state is not State.SLOWED:
         return None
@@ -163,12 +162,15 @@ def review(record: Record, model: Model, rules: Rules, now: float) -> Transition
     record.calm_since = 0.0
     if evidence.level >= Level.BLOCK:
         return move(record, Event.SEVERE, now, evidence)
-    if now - record.since >= rules.block_after:
+    # Slow evidence takes days to fade. A sender whose mail has all left and who
+    # sends no more is left to it; one with mail waiting needs a person, for
+    # calm would let that mail out.
+    if waiting and now - record.since >= rules.block_after:
         return move(record, Event.PERSISTED, now, evidence)
     return None
 
 
-def _allowance(record: Record, now: float) -> str:
+def _allowance(record: Record, now: float, *, again: bool) -> str:
     """Use what an operator allows this sender now; name it, "" without any."""
     exempt = record.exemption is not None and now < record.exemption.until
     if not exempt:
@@ -177,7 +179,7 @@ def _allowance(record: Record, now: float) -> str:
         return ""
     if exempt:
         return "exemption"
-    return "plan" if record.consume_plan(now) else ""
+    return "plan" if record.consume_plan(now, again=again) else ""
 
 
 def _action(record: Record) -> Action:

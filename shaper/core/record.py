@@ -17,10 +17,6 @@ from shaper.core.state import State
 
 __all__ = ["Exemption", "Plan", "Record", "Run"]
 
-# Retries of the MTA arrive within its maximal backoff (Postfix: 4000 s) and a
-# sender rarely has more of them waiting than this; an older one merely counts
-# as a new message.
-RECENT = 32
 _MOST_RELEASED = 10**9  # more changes no pace
 
 
@@ -70,9 +66,9 @@ class Record:
 
     ``since`` is when the state was entered, ``calm_since`` when the evidence
     last went under the low mark while slowed (0: it has not). ``case`` is the id
-    of the open case, "" without one. ``recent`` are fingerprints of the latest
-    messages, so that a retry of the MTA is not weighed twice. ``released`` counts
-    the recipients that the trickle served since the state was entered. ``serial``
+    of the open case, "" without one. ``confirmed`` says that an operator called it
+    a theft. ``released`` counts the recipients that the trickle served since the
+    state was entered. ``serial``
     grows with every change of state or allowance: of two versions the one with the
     greater is the newer.
     """
@@ -86,7 +82,7 @@ class Record:
     exemption: Exemption | None = None
     plans: tuple[Plan, ...] = ()
     run: Run = field(default_factory=Run)
-    recent: tuple[str, ...] = ()
+    confirmed: bool = False
     released: int = 0
     serial: int = 0
 
@@ -96,10 +92,6 @@ class Record:
         kind = sender.partition(":")[0] or "from"
         return cls(sender, Profile.new(now, kind), since=now)
 
-    def remember(self, fingerprint: str) -> None:
-        """Note a message as weighed."""
-        self.recent = (*self.recent[-(RECENT - 1) :], fingerprint)
-
     def count_change(self, now: float) -> None:
         """Note that state or allowances changed, at a Unix time.
 
@@ -108,10 +100,15 @@ class Record:
         """
         self.serial = max(self.serial + 1, int(now * 1000))
 
-    def consume_plan(self, now: float) -> bool:
-        """Take one message from an open plan; expired plans are forgotten."""
+    def consume_plan(self, now: float, *, again: bool) -> bool:
+        """Take one message from an open plan; expired plans are forgotten.
+
+        ``again`` is for a message that was offered before: it takes nothing.
+        """
         plans = [plan for plan in self.plans if now < plan.end]
         for i, plan in enumerate(plans):
+            if again and plan.start <= now:
+                return True
             if plan.open_at(now):
                 plans[i] = replace(plan, used=plan.used + 1)
                 self.plans = tuple(plans)
@@ -125,7 +122,7 @@ class Record:
         return bool(self.state is not State.NORMAL or self.exemption or self.plans)
 
     def standing_json(self) -> dict[str, Any]:
-        """Return all but profile, run and recent: what the audit journal keeps."""
+        """Return what the audit journal keeps: all but habits and counts."""
         data: dict[str, Any] = {
             "sender": self.sender,
             "state": self.state.value,
@@ -137,6 +134,8 @@ class Record:
             data["calm_since"] = self.calm_since
         if self.case:
             data["case"] = self.case
+        if self.confirmed:
+            data["confirmed"] = True
         if self.exemption:
             e = self.exemption
             data["exemption"] = [e.until, e.by, e.reason]
@@ -165,6 +164,7 @@ class Record:
         )
         self.state, self.since, self.calm_since = state, since, calm_since
         self.case, self.serial = case, serial
+        self.confirmed = data.get("confirmed") is True
         self.exemption, self.plans = exemption, plans
 
     def encode(self) -> bytes:
@@ -173,8 +173,6 @@ class Record:
         if self.run.messages:
             run = self.run
             data["run"] = [run.since, run.messages, run.recipients, run.last]
-        if self.recent:
-            data["recent"] = self.recent
         if self.released:
             data["released"] = self.released
         head = json.dumps(data, separators=(",", ":"), allow_nan=False)
@@ -196,7 +194,6 @@ class Record:
                 record.run = Run(
                     moment(since), int(messages), int(recipients), moment(last)
                 )
-            record.recent = tuple(map(str, data.get("recent", ())))
             record.released = min(int(data.get("released", 0)), _MOST_RELEASED)
         except (KeyError, TypeError, AttributeError, OverflowError) as error:
             msg = f"a sender's record is not what was stored: {error}"

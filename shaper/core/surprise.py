@@ -57,6 +57,7 @@ _LEAST_STRANGER = 1.5  # nats of a never-seen recipient, in the recipient bucket
 _DAILY_LESSON = 10.0  # messages' worth of tier counts that one day can teach
 _TIER_MEMORY = 400.0  # messages' worth of tier counts kept
 _BACKWARD = 86400.0  # a clock this far behind was wrong before, not now
+_BOUNCES_FADE = 2 * 86400.0  # seconds; a few dead addresses a month are normal
 LONGEST_GAP = 1e10  # seconds; no clock jumps so far
 _FULL = 1e9  # no bucket holds more, so that no sum leaves the float range
 
@@ -75,6 +76,7 @@ def elapse(profile: Profile, model: Model, now: float) -> None:
         return
     profile.seen = now
     exp = math.exp
+    profile.cusum *= exp(-dt / _BOUNCES_FADE)
     profile.levels = [
         b and b * exp(dt * r) for b, r in zip(profile.levels, _RATES, strict=True)
     ]

@@ -112,6 +112,7 @@ class Engine:
             await self.context.ledger.forget(name)
             if standing is not None:
                 await self.senders.reinstate(name, standing)
+        self.rebuild_cases()
         held = sum(len(self.held.of_sender(name)) for name in names)
         return {"audit_lines": lines, "messages_still_held": held}
 

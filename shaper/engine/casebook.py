@@ -15,11 +15,9 @@ from shaper.core.case import Case, Step, merge
 from shaper.core.ports import StateUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from shaper.core.judgement import Transition
     from shaper.core.message import HeldMessage, Submission
-    from shaper.core.record import Run
+    from shaper.core.record import Record, Run
     from shaper.core.state import State
     from shaper.engine.context import Context
 
@@ -36,6 +34,7 @@ class Casebook:
         self._context = context
         self._cases: dict[str, Case] = {}
         self._dirty: set[str] = set()
+        self._closed: set[str] = set()  # their mail may still be draining
 
     def get(self, case_id: str) -> Case | None:
         """Return this instance's part of a case."""
@@ -78,6 +77,8 @@ class Casebook:
             return
         case = self._cases.get(case_id)
         if case is None:
+            if case_id in self._closed:
+                return
             case = Case(
                 case_id, submission.sender, submission.received, self._context.instance
             )
@@ -119,6 +120,7 @@ class Casebook:
                 self._dirty.add(case_id)
                 return
             if case.closed and not case.untold and case_id not in self._dirty:
+                self._closed.add(case_id)
                 del self._cases[case_id]
 
     async def load(self) -> None:
@@ -128,7 +130,11 @@ class Casebook:
         """
         for raw in await self._context.ledger.cases():
             case = _decoded(raw)
-            if case and case.part == self._context.instance and not case.closed:
+            if case is None or case.part != self._context.instance:
+                continue
+            if case.closed:
+                self._closed.add(case.id)
+            else:
                 self._cases.setdefault(case.id, case)
 
     def rebuild(self, sender: str, case_id: str, state: State, since: float) -> None:
@@ -163,14 +169,12 @@ class Casebook:
         """Have every case copied to Redis again."""
         self._dirty.update(self._cases)
 
-    def adopt(self, cases: Iterable[Case]) -> None:
-        """Close parts here whose case another instance has closed."""
-        for whole in cases:
-            own = self._cases.get(whole.id)
-            if own is not None and whole.closed and not own.closed:
-                own.state, own.closed = whole.state, whole.closed
-                own.outcome = whole.outcome
-                self._dirty.add(own.id)
+    def follow(self, case_id: str, record: Record) -> None:
+        """Close this part of a case that another instance has closed."""
+        case = self._cases.get(case_id)
+        if case is not None and record.case != case_id:
+            case.state, case.closed = record.state, record.since
+            self._dirty.add(case_id)
 
     def forget(self, sender: str) -> None:
         """Drop a sender's cases from memory."""

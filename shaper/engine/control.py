@@ -235,10 +235,11 @@ class Control:
             return _counts(free) | {"state": record.state.value}
         # The same id again is no new verdict: a block that came since stays.
         verdict = not self._engine.orders.knows(change.id)
+        # The order first: else the held mail would leave at the pace of recovery.
+        counts = await self.order(change, "release", sender=sender, rate=rate)
         if verdict and Event.RELEASED in TRANSITIONS[record.state]:
             await self._move(sender, Event.RELEASED, change)
         await self._engine.senders.assure(sender)
-        counts = await self.order(change, "release", sender=sender, rate=rate)
         record, _ = await self._engine.senders.read(sender)
         return counts | {"state": record.state.value}
 
@@ -250,18 +251,13 @@ class Control:
         """
         change.check()
         record, _ = await self._engine.senders.read(sender)
-        if not change.dry_run and not self._confirmed(record.case):
+        if not change.dry_run and not record.confirmed:
             await self._move(sender, Event.CONFIRMED, change)
         # Said a second time after a full disk, it must be written all the same.
         await self._engine.senders.assure(sender)
         waiting = [m for m in self._engine.held.of_sender(sender) if not m.order]
         state = record.state if change.dry_run else State.BLOCKED
         return _counts(waiting) | {"state": state.value}
-
-    def _confirmed(self, case_id: str) -> bool:
-        case = self._engine.casebook.get(case_id)
-        latest = case.steps[-1].event if case and case.steps else ""
-        return latest == Event.CONFIRMED.value
 
     async def exempt(self, change: Change, sender: str, until: float) -> dict[str, Any]:
         """Let a sender's mail pass unjudged until a time; 0 ends an exemption."""

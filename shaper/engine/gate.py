@@ -19,6 +19,7 @@ from shaper.core.ports import SpoolFullError, StateUnavailableError
 from shaper.core.reply import Phase, Reply
 from shaper.core.state import State
 from shaper.engine.company import Company
+from shaper.engine.weighed import Weighed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -88,9 +89,11 @@ class Gatekeeper:
         self.new_case_id = case_id
         self._watcher = watcher
         self._logins: dict[str, str] = {}
+        self._weighed = Weighed()
 
     def remember_login(self, queue_id: str, login: str) -> None:
         """Keep a login in memory too: the hop usually asks within milliseconds."""
+        self._logins.pop(queue_id, None)  # a queue id used again moves to the end
         self._logins[queue_id] = login
         if len(self._logins) > _LOGINS:
             del self._logins[next(iter(self._logins))]
@@ -110,27 +113,19 @@ class Gatekeeper:
         sender = submission.sender
         if not sender:
             return Decision(Action.PASS)  # RFC 5321 4.5.5: nobody's evidence
-        envelope = submission.envelope
-        recipients = sorted(r.address for r in envelope.recipients)
-        ident = submission.client.ident
-        mark = fingerprint(
-            ident, submission.message_id, envelope.sender, "\0".join(recipients)
-        )
-        if ident and (twin := self._held.marked(mark)):
+        if submission.client.ident and (twin := self._held.marked(_mark(submission))):
             # The MTA did not see our 250 and offers the message again.
             text = f"2.0.0 Held already as {twin}"
             return Decision(Action.ANSWER, Reply(250, (text,), Phase.END))
-        apply = partial(
-            self._judge,
-            self._context.hashes(recipients),
-            mark,
-            self._held.waiting(sender),
-        )
-        record, (judgement, run) = await self._company.change(sender, apply)
+        hashes = self._hashes(submission)
+        fresh = self._weighed.fresh(submission, hashes)
+        apply = partial(self._judge, fresh, self._held.waiting(sender))
+        _, (judgement, case, run) = await self._company.change(sender, apply)
+        self._weighed.note(submission, hashes, self._context.clock())
         if self._senders.unavailable_since and self._context.defer_when_unavailable:
             return Decision(Action.ANSWER, _UNAVAILABLE)
         for transition in judgement.transitions:
-            self.moved(sender, record.case, run, transition)
+            self.moved(sender, case, run, transition)
         self._watcher.judged(submission, judgement)
         if judgement.action is Action.HOLD and self._context.enforce:
             try:
@@ -139,28 +134,30 @@ class Gatekeeper:
             except SpoolFullError as error:
                 log.error("%s is left with its MTA: %s", submission.id, error)
                 return Decision(Action.ANSWER, _DISK_FULL)
-            return Decision(Action.HOLD, case=record.case)
+            return Decision(Action.HOLD, case=case)
+        if judgement.action is Action.HOLD:
+            # Observing: the case shows what would have been held.
+            self._casebook.saw(case, submission)
         return Decision(Action.PASS)
 
+    def _hashes(self, submission: Submission) -> list[int]:
+        recipients = submission.envelope.recipients
+        return self._context.hashes(recipient.address for recipient in recipients)
+
     def _judge(
-        self,
-        hashes: list[int],
-        mark: str,
-        waiting: int,
-        record: Record,
-    ) -> tuple[Judgement, Run]:
+        self, hashes: list[int], waiting: int, record: Record
+    ) -> tuple[Judgement, str, Run]:
         judgement = judge(
             record,
             self._context.model,
             self._context.rules,
             hashes,
-            mark,
             waiting,
             self._context.clock(),
         )
         if judgement.transitions and not record.case:
             record.case = self.new_case_id()
-        return judgement, record.run
+        return judgement, record.case, record.run
 
     def moved(
         self,
@@ -184,8 +181,8 @@ class Gatekeeper:
     async def held(self, message: HeldMessage) -> None:
         """Take a message over that is durable in the spool."""
         self.index(message)
-        if not message.notice:
-            self._casebook.saw(message.case, message.submission)
+        self._weighed.accepted(message.submission)
+        self._casebook.saw(message.case, message.submission)
         record = self._senders.cached(message.submission.sender)
         self._trickle.arrived(message, record, self._context.clock())
         self._watcher.held(message)
@@ -193,15 +190,7 @@ class Gatekeeper:
 
     def index(self, message: HeldMessage) -> None:
         """Put a message of the spool into its lane."""
-        submission = message.submission
-        recipients = sorted(r.address for r in submission.envelope.recipients)
-        mark = fingerprint(
-            submission.client.ident,
-            submission.message_id,
-            submission.envelope.sender,
-            "\0".join(recipients),
-        )
-        self._held.put(message, mark)
+        self._held.put(message, _mark(message.submission))
 
     async def passed(
         self, submission: Submission, refused: Mapping[str, Reply], end: Reply
@@ -213,8 +202,8 @@ class Gatekeeper:
         dead = self._dead(refused)
         hashes = []
         if end.positive:
-            recipients = submission.envelope.recipients
-            hashes = self._context.hashes(r.address for r in recipients)
+            self._weighed.accepted(submission)
+            hashes = self._hashes(submission)
         if not hashes and not dead:
             return
         now = self._context.clock()
@@ -222,6 +211,8 @@ class Gatekeeper:
         def apply(record: Record) -> None:
             if dead:
                 self._bounced(dead, now, record)
+            if hashes:
+                self._delivered(len(hashes), now, record)
             # Mail of a sender that is not normal passes by an allowance or in
             # observation; it must not become its normal.
             if hashes and record.state is State.NORMAL:
@@ -233,11 +224,21 @@ class Gatekeeper:
         self, message: HeldMessage, replies: Mapping[int, Reply]
     ) -> None:
         """Take what became of held mail as evidence: the trickle is also a test."""
+        if message.notice:
+            return
         recipients = message.submission.envelope.recipients
         dead = self._dead({recipients[i].address: r for i, r in replies.items()})
-        if dead:
-            bounced = partial(self._bounced, dead, self._context.clock())
-            await self._senders.change(message.submission.sender, bounced)
+        good = sum(reply.positive for reply in replies.values())
+        now = self._context.clock()
+
+        def apply(record: Record) -> None:
+            if dead:
+                self._bounced(dead, now, record)
+            if good:
+                self._delivered(good, now, record)
+
+        if dead or good:
+            await self._senders.change(message.submission.sender, apply)
 
     def _dead(self, replies: Mapping[str, Reply]) -> int:
         """Count the refusals that prove an address dead."""
@@ -247,6 +248,10 @@ class Gatekeeper:
             if reply.permanent
         )
 
+    def _delivered(self, count: int, now: float, record: Record) -> None:
+        kind = OutcomeKind.DELIVERED
+        record_outcome(record.profile, self._context.model, kind, count, now)
+
     def _bounced(self, count: int, now: float, record: Record) -> None:
         kind = OutcomeKind.HARD_BOUNCE
         record_outcome(record.profile, self._context.model, kind, count, now)
@@ -254,3 +259,14 @@ class Gatekeeper:
 
 # Logins kept in memory: about 100 octets each.
 _LOGINS = 10_000
+
+
+def _mark(submission: Submission) -> str:
+    """Return the fingerprint by which a held message is known again."""
+    recipients = sorted(r.address for r in submission.envelope.recipients)
+    return fingerprint(
+        submission.client.ident,
+        submission.message_id,
+        submission.envelope.sender,
+        "\0".join(recipients),
+    )

@@ -43,6 +43,7 @@ class Orders:
         self._held = held
         self._trickle = trickle
         self._done: set[str] = set()
+        self._running: set[str] = set()
         self._pending: dict[str, Order] = {}
         self._unsent: dict[str, Order] = {}
         self._position = ""
@@ -135,12 +136,26 @@ class Orders:
             del self._unsent[order.id]
 
     async def _carry_out(self, order: Order) -> list[HeldMessage]:
+        if order.id in self._running:
+            return []  # asked for again while it is being carried out
+        self._running.add(order.id)
+        try:
+            return await self._apply(order)
+        finally:
+            self._running.discard(order.id)
+
+    async def _apply(self, order: Order) -> list[HeldMessage]:
         messages = self.matching(order)
         if order.action is OrderAction.RELEASE:
             self._trickle.set_rate(order.id, order.rate)
             messages = [m for m in messages if await self._free(m, order)]
+            now = self._context.clock()
             if messages:
-                self._trickle.wake(Lane("order", order.id), self._context.clock())
+                self._trickle.wake(Lane("order", order.id), now)
+            if order.sender:
+                # Its state has changed somewhere; mail that came after the order
+                # by this instance's clock is not to lie here.
+                self._trickle.wake(Lane("state", order.sender), now)
         else:
             fate = _FATES[order.action]
             ended = [await self._trickle.end(m.id, fate) for m in messages]

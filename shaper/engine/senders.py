@@ -94,7 +94,8 @@ class Senders:
 
     def names(self, state: str) -> list[str]:
         """Return the known senders in a state."""
-        return [name for name, line in self.known.items() if line["state"] == state]
+        known = list(self.known.items())  # the metrics ask from another thread
+        return [name for name, line in known if line["state"] == state]
 
     def cached(self, sender: str) -> Record | None:
         """Return the record if it is in memory; for reading and for ``touch``."""

@@ -99,8 +99,12 @@ class Trickle:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set; attempts under way are then waited for."""
+        last = self._context.clock()
         while not stop.is_set():
             now = self._context.clock()
+            if now < last - 1:
+                self.start(now)  # due times were made by a clock that went back
+            last = now
             self._woken.clear()
             due = await self.step(now)
             pause = min(max(due - self._context.clock(), 0.0), _LONGEST_SLEEP)
@@ -146,6 +150,9 @@ class Trickle:
             rate = self._rates.get(lane.name, 0.0)
             self._begin(first, lane)
             return now + (60.0 / rate if rate > 0 else 0.0)
+        if not first.waiting:
+            self._begin(first, lane)  # only its end is still to be written
+            return now
         record, _ = await self._senders.read(lane.name)
         if record.state is State.BLOCKED:
             return None
@@ -161,8 +168,13 @@ class Trickle:
             message
             for message in self._held.in_lane(lane)
             if message.id not in self._busy
-            and (message.not_before <= now or not message.waiting)
+            and (self._ripe(message, now) or not message.waiting)
         )
+
+    def _ripe(self, message: HeldMessage, now: float) -> bool:
+        # Further ahead than any pause: written by a clock that has stepped back.
+        longest = self._context.pace.backoff.longest
+        return not now < message.not_before <= now + longest
 
     async def _trickle(self, lane: Lane, record: Record, now: float) -> float | None:
         """Let one message of a slowed sender out, the most familiar first."""
@@ -185,7 +197,7 @@ class Trickle:
         except StateUnavailableError:
             wait = 0.0  # the schedule of this instance keeps the pace
         if wait > 0:
-            return now + wait
+            return now + min(wait, pause)  # more than a pause: the clock stepped back
         serve = partial(_served, len(best.waiting))
         change = self._senders.change(lane.name, serve, journal_first=False)
         record, _ = await change
@@ -239,7 +251,10 @@ class Trickle:
         while message_id in self._busy:
             await asyncio.wait({self._busy[message_id]})
         message = self._held.get(message_id)
-        if message is None or not message.waiting:
+        if message is None:
+            return None
+        if not message.waiting:
+            self.wake(self._held.lane_of(message), self._context.clock())
             return None
         fates = dict.fromkeys(message.waiting, fate)
         return message if await self._settle(message, fates) else None

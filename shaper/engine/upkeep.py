@@ -12,6 +12,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from shaper.core.case import Step
 from shaper.core.judgement import review
 from shaper.core.ports import ShaperError, StateUnavailableError
 from shaper.core.state import State
@@ -75,32 +76,54 @@ class Upkeep:
         except StateUnavailableError as error:
             log.debug("Redis is away: %s", error)
 
+    async def follow(self) -> None:
+        """Notice what other instances changed about senders known here."""
+        for sender, line in list(self._engine.senders.known.items()):
+            record, _ = await self._engine.senders.read(sender)
+            if record.state.value != line["state"]:
+                record, _ = await self._engine.senders.change(
+                    sender, lambda _: None, journal_first=False
+                )
+                self._engine.casebook.follow(str(line.get("case", "")), record)
+                self._engine.trickle.hurry(sender, self._context.clock())
+
     async def review(self) -> None:
         """Let time pass for every slowed sender."""
         for sender in self._engine.senders.names(State.SLOWED.value):
             now = self._context.clock()
+            waiting = self._engine.held.waiting(sender)
             record, _ = await self._engine.senders.read(sender)
             before = (record.state, record.calm_since)
-            probe = review(record, self._context.model, self._context.rules, now)
+            probe = review(
+                record, self._context.model, self._context.rules, waiting, now
+            )
             if probe is None and before == (record.state, record.calm_since):
                 continue
-            apply = partial(self._review, now)
+            apply = partial(self._review, waiting, now)
             record, (transition, case_id, run) = await self._engine.senders.change(
                 sender, apply, journal_first=False
             )
             if transition is not None:
                 self._engine.gate.moved(sender, case_id, run, transition)
 
-    def _review(self, now: float, record: Record) -> tuple[Transition | None, str, Run]:
+    def _review(
+        self, waiting: int, now: float, record: Record
+    ) -> tuple[Transition | None, str, Run]:
         case_id, run = record.case, record.run
-        transition = review(record, self._context.model, self._context.rules, now)
+        transition = review(
+            record, self._context.model, self._context.rules, waiting, now
+        )
         if record.state is State.NORMAL:
             record.case = ""
         return transition, case_id, run
 
     async def expire(self) -> None:
         """Give mail back that was held too long."""
-        for message in await self._engine.trickle.expire(self._context.clock()):
+        now = self._context.clock()
+        for message in await self._engine.trickle.expire(now):
+            reason = f"message {message.id} reached its longest hold"
+            step = Step(now, "expired", State.BLOCKED.value, reason=reason)
+            self._engine.casebook.note(message.case, step)
             log.warning(
                 "held message %s of %r reached its longest hold and was returned",
                 message.id,
@@ -145,6 +168,7 @@ class Upkeep:
             (1.0, self.store),
             (5.0, self.resynchronise),
             (10.0, self.review),
+            (30.0, self.follow),
             (60.0, self.expire),
             (6 * 3600.0, self.prune),
         ]
@@ -167,3 +191,5 @@ class Upkeep:
             await work()
         except ShaperError as error:
             log.error("upkeep was interrupted: %s", error)
+        except Exception:  # as for an attempt: one bad round must not end the others
+            log.exception("a round of upkeep failed")

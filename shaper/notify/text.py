@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from shaper.core.text import bland
+
 if TYPE_CHECKING:
     from shaper.core.evidence import Evidence
 
@@ -130,10 +132,13 @@ _UNITS = {
 
 
 def part_name(name: str, language: str) -> str:
-    """Return the name of a part of the evidence in words; KeyError for a new one."""
+    """Return the name of a part of the evidence in words.
+
+    A part that another version wrote keeps its own name.
+    """
     found = _PART.fullmatch(name)
-    if found is None:
-        raise KeyError(name)
+    if found is None or found[1] not in _SUBJECTS[language]:
+        return bland(name)
     subject = _SUBJECTS[language][found[1]]
     if not found[2]:
         return subject
@@ -149,7 +154,7 @@ def why(evidence: Evidence, language: str) -> str:
     return words["sentence"].format(
         part=part_name(part.name, language),
         value=f"{part.value:.1f}",
-        unit=_UNITS[language][part.note],
+        unit=_UNITS[language].get(part.note, bland(part.note)),
         share=f"{part.value / part.limit:.0%}",
         limit=f"{part.limit:.1f}",
     )

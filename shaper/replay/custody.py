@@ -49,7 +49,6 @@ class Custody:
         """Begin with the message that raised the alarm, already weighed."""
         self._model = model
         self.began = self._now = first.time
-        self._count = 0
         self._due = first.time + FIRST_PAUSE
         self.record = Record("drill", profile, since=first.time)
         evidence = standing(profile, model, first.time)
@@ -69,13 +68,11 @@ class Custody:
 
     def hold(self, mail: Held) -> None:
         """Take a further message; call ``advance`` to its time first."""
-        self._count += 1
         judge(
             self.record,
             self._model,
             RULES,
             mail.recipients,
-            str(self._count),
             len(self.waiting),
             mail.time,
         )
@@ -97,7 +94,7 @@ class Custody:
             self._let_out(self._now)
 
     def _review(self) -> None:
-        review(self.record, self._model, RULES, self._now)
+        review(self.record, self._model, RULES, len(self.waiting), self._now)
         self._note_block(self._now)
         if self.over:
             self._let_out(self._now)

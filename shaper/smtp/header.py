@@ -15,7 +15,7 @@ from email.header import decode_header, make_header
 
 __all__ = ["HeaderFacts", "read_header", "split_header", "without_fields"]
 
-_USERID = re.compile(rb"\([^()\s]+, from userid (\d{1,10})\)")
+_USERID = re.compile(rb"by [^\s()]+ \([^()\s]+, from userid (\d{1,10})\)")
 _MAX_TEXT = 998  # characters kept of a value
 _MAX_RAW = 16 * 1024  # octets of a value that are looked at
 
@@ -98,7 +98,7 @@ _FOLDS = frozenset((b" ", b"\t"))
 
 def _note_received(facts: HeaderFacts, value: bytes, own_mark: bytes) -> None:
     value = value.lstrip(b" \t\r\n")
-    if not facts.received and (match := _USERID.search(value[:_MAX_RAW])):
+    if not facts.received and (match := _USERID.match(value[:_MAX_RAW])):
         facts.userid = match[1].decode("ascii")
     facts.received += 1
     facts.own_marks += value.startswith(own_mark)

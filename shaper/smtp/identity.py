@@ -35,10 +35,11 @@ def identify(
     login_header: str,
     trust_auth: bool,
 ) -> str:
-    """Return the sender identity with its prefix, "" for the null sender."""
-    # RFC 5321 4.5.5: bounces belong to nobody, whoever relays them.
-    if envelope.is_null:
-        return ""
+    """Return the sender identity with its prefix, "" for the null sender.
+
+    A thief may send with the null path too: it belongs to nobody only where
+    nothing better than the envelope tells who sent it.
+    """
     for login in (policy_login, client.login):
         if login and (identity := _login(login)):
             return identity
@@ -50,6 +51,9 @@ def identify(
         return identity
     if client.source.upper() == "LOCAL" and header.userid:
         return f"uid:{int(header.userid)}"
+    # RFC 5321 4.5.5: what is left are bounces, and they belong to nobody.
+    if envelope.is_null:
+        return ""
     return f"from:{envelope.sender.casefold()}"
 
 

@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 _GO_AHEAD = 354
 _LOOP = Reply(554, ("5.4.6 Message loops: too many Received fields",))
+_LONG_HEADER = Reply(552, ("5.3.4 Header longer than the limit",))
 _SPOOL_FULL = Reply(452, ("4.3.1 No room to hold the message, try again later",))
 _NO_REASON = Reply(451, ("4.3.0 Message not accepted now, try again later",))
 
@@ -86,6 +87,7 @@ class Intake:
         self._limit = size_limit
         self._protocol = protocol
         self._read = read
+        self._endless = False  # no end of the header within the limit
         self._scanner = DataScanner(settings.max_line)
 
     @property
@@ -105,6 +107,10 @@ class Intake:
         Raises ConnectionError when the client is gone before it.
         """
         data, end = await self._header()
+        if self._settings.login_header and self._endless:
+            # The field that tells who sent it stands at the end: without it the
+            # message would be somebody else's.
+            return await self._refuse(_LONG_HEADER)
         if refusal := self._refusal():
             return await self._refuse(refusal)
         settings = self._settings
@@ -144,6 +150,7 @@ class Intake:
                 log.info(
                     "%s: header longer than the limit, judged by its start", self._id
                 )
+                self._endless = True
                 break
         return data, len(data) if end < 0 else end
 

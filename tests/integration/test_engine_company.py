@@ -60,7 +60,7 @@ async def test_mail_that_comes_together_is_stored_in_two_writes(box):
     assert {decision.action for decision in decisions} == {Action.PASS}
     assert ledger.saves == 2  # the first alone, the others behind it
     record = await stored(box, ALICE)
-    assert len(record.recent) == 20  # each was weighed, before any went on
+    assert record.run.messages == 20  # each was weighed, before any went on
 
 
 async def test_the_order_of_arrival_decides_who_passes_and_who_is_held(box, tmp_path):
@@ -106,7 +106,7 @@ async def test_a_collision_judges_the_whole_group_again(box, tmp_path):
             await other.offer(ALICE, ["bob@example.net"], ident=f"OTHER{n}")
         await other.engine.senders.flush()
     await asyncio.gather(*(box.offer(ALICE, ["bob@example.net"]) for _ in range(5)))
-    assert len((await stored(box, ALICE)).recent) == 9
+    assert (await stored(box, ALICE)).run.messages == 9
 
 
 async def test_a_bug_reaches_everyone_in_the_group_and_nobody_after_it(

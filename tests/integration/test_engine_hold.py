@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 
 from shaper.core.message import Action
+from shaper.core.reply import Reply
 from tests.support.engine import EngineBox
 
 THIEF = "login:thief"
@@ -296,7 +297,9 @@ async def test_forget_removes_a_person_but_not_its_block(box):
     found = await box.engine.forget("a@example.org", box.audit.forget)
     assert found["messages_still_held"] == 1
     assert found["audit_lines"] > 0
-    assert await box.control.cases(closed=True) == []
+    (case,) = await box.control.cases(closed=True)  # the block is still one
+    shown = (await box.control.show(case["id"]))["case"]
+    assert (shown["subjects"], shown["domains"], shown["clients"]) == ([], [], [])
     assert await box.state("login:a@example.org") == "blocked"
     lines = [line for line in box.audit.replay() if "a@example.org" in str(line)]
     assert [line["event"] for line in lines] == ["sender"]
@@ -340,3 +343,44 @@ async def test_a_confirmed_theft_teaches_nothing(box):
     await box.control.release(box.change("password changed"), THIEF, 0.0)
     box.now += 3 * 86400
     assert await theft() <= first + 5
+
+
+async def test_a_year_with_one_dead_address_in_a_hundred_alarms_nobody(box):
+    sender, count = "login:office", 0
+    for _ in range(365):
+        box.now += 86400
+        for i in range(10):
+            count += 1
+            box.now += 600
+            refused = {}
+            if count % 100 == 0:
+                refused[f"gone{count}@example.net"] = Reply(550, ("5.1.1 gone",))
+            to = [f"friend{i}@example.org"]
+            decision = await box.offer(sender, to, refused=refused)
+            assert decision.action is Action.PASS, count
+
+
+async def test_a_repeated_message_id_hides_nothing(box):
+    for i in range(300):
+        box.now += 1
+        to = [f"v{i % 3}@example.net", f"w{i % 3}@example.net"]
+        decision = await box.offer(THIEF, to, message_id="<same@id>")
+        if decision.action is Action.HOLD:
+            return
+    pytest.fail("three hundred messages in five minutes under one Message-ID passed")
+
+
+async def test_an_outage_of_the_next_hop_slows_nobody(box):
+    sender = "login:office"
+    for day in range(20):
+        box.now += 86400
+        for i in range(40):
+            box.now += 300
+            await box.offer(sender, [f"f{i}@example.org"], ident=f"d{day}-{i}")
+    for attempt in range(12):
+        box.now += 600
+        for i in range(45):
+            to = [f"f{i % 40}@example.org"]
+            ident = f"q{i}"
+            decision = await box.offer(sender, to, ident=ident, accept=False)
+            assert decision.action is Action.PASS, attempt

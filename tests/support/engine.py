@@ -36,7 +36,7 @@ from shaper.spool.spool import FileSpool, Limits
 from tests.support.nexthop import NextHop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -152,6 +152,8 @@ class EngineBox:
         recipients: Sequence[str],
         *,
         ident: str = "",
+        message_id: str = "",
+        refused: Mapping[str, Reply] | None = None,
         subject: str = "hello",
         parameters: Sequence[tuple[str, ...]] = (),
         accept: bool = True,
@@ -173,7 +175,7 @@ class EngineBox:
             Client(address="192.0.2.1", ident=ident),
             self.now,
             subject,
-            f"<{ident or number}@example.org>",
+            message_id or f"<{ident or number}@example.org>",
         )
         decision = await self.engine.gate.decide(submission)
         if decision.action is Action.HOLD:
@@ -184,7 +186,7 @@ class EngineBox:
             code = 250 if accept else 451
             end = Reply(code, (f"{code // 100}.0.0 said the next hop",), Phase.END)
             self.passed += [subject] if accept else []
-            await self.engine.gate.passed(submission, {}, end)
+            await self.engine.gate.passed(submission, refused or {}, end)
         return decision
 
     async def blast(self, sender: str, count: int, *, gap: float = 1.0) -> int:

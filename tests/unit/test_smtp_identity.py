@@ -38,7 +38,8 @@ LOCAL = Client(source="LOCAL")
     [
         ({}, "from:alice@example.test"),
         ({"sender": ""}, ""),
-        ({"sender": "", "policy": "alice"}, ""),
+        ({"sender": "", "policy": "alice"}, "login:alice"),
+        ({"sender": "", "client": LOCAL, "userid": "33"}, "uid:33"),
         ({"policy": "Alice"}, "login:alice"),
         ({"policy": "alice", "logins": ["login:bob"]}, "login:alice"),
         ({"policy": "alice", "client": Client(login="bob")}, "login:alice"),
