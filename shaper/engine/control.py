@@ -22,10 +22,11 @@ from shaper.core.plain import moment
 from shaper.core.ports import ShaperError
 from shaper.core.record import Exemption, Plan
 from shaper.core.state import TRANSITIONS, Event, State
-from shaper.engine.overview import everywhere
+from shaper.engine.orders import selector
+from shaper.engine.overview import elsewhere, everywhere
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from shaper.core.case import Case
     from shaper.core.message import HeldMessage
@@ -106,8 +107,9 @@ class Control:
 
     async def cases(self, *, closed: bool = False) -> list[dict[str, Any]]:
         """Return open cases, or all of them, oldest first."""
+        theirs = await self._elsewhere(lambda m: not m.order)
         return [
-            self._case(case)
+            self._case(case, theirs)
             for case in await self._engine.casebook.read()
             if closed or not case.closed
         ]
@@ -127,10 +129,11 @@ class Control:
                 "senders are written login:NAME, uid:NUMBER or from:ADDRESS; "
                 "`mailshaper cases` lists cases",
             )
-        result = {"sender": self._sender(record)}
+        theirs = await self._waiting_elsewhere(sender)
+        result = {"sender": self._sender(record, theirs)}
         if found:
             case = found[-1]
-            result["case"] = self._case(case) | {
+            result["case"] = self._case(case, theirs) | {
                 "steps": [step.to_json() for step in case.steps],
                 "subjects": case.subjects,
                 "domains": case.domains.most_common(10),
@@ -146,7 +149,7 @@ class Control:
                 f"no sender is called {sender!r}",
                 "senders are written login:NAME, uid:NUMBER or from:ADDRESS",
             )
-        return self._sender(record)
+        return self._sender(record, await self._waiting_elsewhere(sender))
 
     async def queue(self, text: str = "") -> AsyncIterator[dict[str, Any]]:
         """Give held messages of all instances that match a filter."""
@@ -215,11 +218,12 @@ class Control:
             filter,
             rate,
         )
-        if change.dry_run:
-            messages = self._engine.orders.matching(order)
-        else:
-            messages = await self._engine.orders.submit(order)
-        return _counts(messages)
+        orders = self._engine.orders
+        # Theirs are counted before they hear of the order, and not a second time.
+        done = orders.knows(order.id)
+        theirs = [] if done else await self._elsewhere(selector(order))
+        ours = orders.matching(order) if change.dry_run else await orders.submit(order)
+        return _counts([*ours, *theirs])
 
     async def release(self, change: Change, sender: str, rate: float) -> dict[str, Any]:
         """Find a sender innocent: back to normal, held mail freed, lesson learned."""
@@ -232,6 +236,7 @@ class Control:
             )
         if change.dry_run:
             free = [m for m in held if not m.order]
+            free += await self._waiting_elsewhere(sender)
             return _counts(free) | {"state": record.state.value}
         # The same id again is no new verdict: a block that came since stays.
         verdict = not self._engine.orders.knows(change.id)
@@ -256,6 +261,7 @@ class Control:
         # Said a second time after a full disk, it must be written all the same.
         await self._engine.senders.assure(sender)
         waiting = [m for m in self._engine.held.of_sender(sender) if not m.order]
+        waiting += await self._waiting_elsewhere(sender)
         state = record.state if change.dry_run else State.BLOCKED
         return _counts(waiting) | {"state": state.value}
 
@@ -312,6 +318,18 @@ class Control:
             "forget", by=change.by, reason=reason, id=change.id
         )
 
+    async def _elsewhere(
+        self, wanted: Callable[[HeldMessage], bool]
+    ) -> list[HeldMessage]:
+        """Return messages of other instances; an order reaches them within seconds."""
+        others = elsewhere(self._context)
+        return [message async for _, message in others if wanted(message)]
+
+    async def _waiting_elsewhere(self, sender: str) -> list[HeldMessage]:
+        return await self._elsewhere(
+            lambda m: m.submission.sender == sender and not m.order
+        )
+
     async def _move(self, sender: str, event: Event, change: Change) -> None:
         fresh = self._engine.gate.new_case_id()
         apply = partial(self._apply, event, fresh)
@@ -345,9 +363,8 @@ class Control:
 
     # -- plain data --------------------------------------------------------------
 
-    def _case(self, case: Case) -> dict[str, Any]:
+    def _case(self, case: Case, theirs: list[HeldMessage]) -> dict[str, Any]:
         evidence = next((s.evidence for s in reversed(case.steps) if s.evidence), None)
-        waiting = [m for m in self._engine.held.of_sender(case.sender) if not m.order]
         return {
             "id": case.id,
             "sender": case.sender,
@@ -359,19 +376,22 @@ class Control:
             "escaped": _pair(case.escaped),
             "held": _pair(case.held),
             "delivered": _pair(case.delivered),
-            "waiting": _counts(waiting),
+            "waiting": self._waiting(case.sender, theirs),
             "why": sentence(evidence) if evidence else "",
         }
 
-    def _sender(self, record: Record) -> dict[str, Any]:
+    def _sender(self, record: Record, theirs: list[HeldMessage]) -> dict[str, Any]:
         evidence = standing(record.profile, self._context.model, self._context.clock())
         return record.standing_json() | {
             "evidence": evidence.to_json(),
             "sentence": sentence(evidence),
-            "waiting": _counts(
-                m for m in self._engine.held.of_sender(record.sender) if not m.order
-            ),
+            "waiting": self._waiting(record.sender, theirs),
         }
+
+    def _waiting(self, sender: str, theirs: list[HeldMessage]) -> dict[str, int]:
+        """Count what waits of a sender, here and among other instances' mail."""
+        ours = [m for m in self._engine.held.of_sender(sender) if not m.order]
+        return _counts([*ours, *(m for m in theirs if m.submission.sender == sender)])
 
     @staticmethod
     def _message(message: HeldMessage, instance: str) -> dict[str, Any]:

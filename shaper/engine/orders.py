@@ -17,14 +17,14 @@ from shaper.core.ports import SpoolCorruptError, StateUnavailableError
 from shaper.engine.heldmail import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from shaper.core.message import HeldMessage
     from shaper.engine.context import Context
     from shaper.engine.heldmail import HeldMail
     from shaper.engine.trickle import Trickle
 
-__all__ = ["Orders"]
+__all__ = ["Orders", "selector"]
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,23 @@ _FATES = {
     OrderAction.DROP: RecipientFate.DROPPED,
     OrderAction.BOUNCE: RecipientFate.BOUNCED,
 }
+
+
+def selector(order: Order) -> Callable[[HeldMessage], bool]:
+    """Return what tells whether an order names a message."""
+    wanted = parse(order.filter) if order.filter else None
+
+    def names(message: HeldMessage) -> bool:
+        return (
+            not message.notice
+            and message.submission.received <= order.at
+            and (not order.sender or message.submission.sender == order.sender)
+            and (wanted is None or wanted.matches(message, order.at))
+            # What an order freed stays with that order; it may still be thrown away.
+            and not (order.action is OrderAction.RELEASE and message.order)
+        )
+
+    return names
 
 
 class Orders:
@@ -75,17 +92,8 @@ class Orders:
 
     def matching(self, order: Order) -> list[HeldMessage]:
         """Return the messages here that an order names."""
-        wanted = parse(order.filter) if order.filter else None
-        return [
-            message
-            for message in self._held.all()
-            if not message.notice
-            and message.submission.received <= order.at
-            and (not order.sender or message.submission.sender == order.sender)
-            and (wanted is None or wanted.matches(message, order.at))
-            # What an order freed stays with that order; it may still be thrown away.
-            and not (order.action is OrderAction.RELEASE and message.order)
-        ]
+        named = selector(order)
+        return [message for message in self._held.all() if named(message)]
 
     async def submit(self, order: Order) -> list[HeldMessage]:
         """Record an order durably, then carry it out here; return its messages.

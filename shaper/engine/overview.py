@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from shaper.engine.context import Context
     from shaper.engine.heldmail import HeldMail
 
-__all__ = ["copied", "everywhere", "uncopied"]
+__all__ = ["copied", "elsewhere", "everywhere", "uncopied"]
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,12 @@ async def everywhere(
             await asyncio.sleep(0)
         if not message.notice:
             yield context.instance, message
+    async for instance, message in elsewhere(context):
+        yield instance, message
+
+
+async def elsewhere(context: Context) -> AsyncIterator[tuple[str, HeldMessage]]:
+    """Give the held messages of the other instances; none without Redis."""
     try:
         others = await context.ledger.held(besides=context.instance)
     except StateUnavailableError as error:

@@ -77,6 +77,29 @@ async def test_an_order_reaches_the_mail_of_the_other_instance(places):
     assert [row["order"] for row in rows] == ["o1"] * 3
 
 
+async def test_counts_are_of_all_instances_and_repeated_ids_count_nothing(places):
+    one, two = places
+    await two.engine.casebook.flush()
+    pair = {"messages": 3, "recipients": 30}
+    (shown,) = [
+        case for case in (await one.request("cases"))["result"] if case["sender"] == BOB
+    ]
+    assert shown["waiting"] == pair
+    dossier = (await one.request("show", name=BOB))["result"]
+    assert dossier["case"]["waiting"] == dossier["sender"]["waiting"] == pair
+    change = {"sender": BOB, "reason": "ok", "id": "o1"}
+    tried = await one.request("queue.order", action="drop", dry_run=True, **change)
+    assert tried["result"] == pair
+    tried = await one.request("release", dry_run=True, **change)
+    assert tried["result"]["messages"] == 3
+    done = await one.request("queue.order", action="drop", **change)
+    assert done["result"] == pair
+    await two.engine.orders.resume()
+    assert len(two.engine.held) == 0
+    again = await one.request("queue.order", action="drop", **change)
+    assert again["result"] == {"messages": 0, "recipients": 0}
+
+
 async def test_a_damaged_copy_hides_only_itself(places, caplog):
     one, two = places
     (first, *_) = two.engine.held.all()
