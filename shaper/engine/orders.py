@@ -7,6 +7,7 @@ which changes nothing.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,8 @@ class Orders:
         self._pending: dict[str, Order] = {}
         self._unsent: dict[str, Order] = {}
         self._position = ""
+        # An operator's request and a round of upkeep may meet over one order.
+        self._one = asyncio.Lock()
 
     def restore(self, lines: Iterable[dict[str, Any]]) -> None:
         """Take over the journal's ``order`` and ``order-done`` lines."""
@@ -100,17 +103,22 @@ class Orders:
 
         The same id a second time does what is left to do. Raises SpoolFullError.
         """
-        if order.id in self._done:
-            return []
-        if order.id not in self._pending:
-            await self._journal(order)
-            self._pending[order.id] = order
-            self._unsent[order.id] = order
-            await self._publish()
-        return await self._carry_out(order)
+        async with self._one:
+            if order.id in self._done:
+                return []
+            if order.id not in self._pending:
+                await self._journal(order)
+                self._pending[order.id] = order
+                self._unsent[order.id] = order
+                await self._publish()
+            return await self._carry_out(order)
 
     async def resume(self) -> None:
         """Carry out what a crash left undone and what other instances ordered."""
+        async with self._one:
+            await self._resume()
+
+    async def _resume(self) -> None:
         await self._publish()
         for order in list(self._pending.values()):
             await self._carry_out(order)

@@ -45,21 +45,16 @@ class Upkeep:
         One that fails keeps none of the others from being done: dropping spam by
         an order is what empties a full disk. Raises the first failure at the end.
         """
+        await _each(self._tell, self._engine.orders.resume)
+
+    async def _tell(self) -> None:
         engine = self._engine
-        failures: list[ShaperError] = []
-        for work in (
+        await _each(
             engine.trickle.write_owed,
             engine.notices.tell,
             engine.senders.flush,
             engine.casebook.flush,
-            engine.orders.resume,
-        ):
-            try:
-                await work()
-            except ShaperError as error:
-                failures.append(error)
-        if failures:
-            raise failures[0]
+        )
 
     async def resynchronise(self) -> None:
         """Notice that Redis lost its contents, and put back what we know."""
@@ -165,7 +160,9 @@ class Upkeep:
     async def run(self, stop: asyncio.Event) -> None:
         """Do all rounds at their pace until ``stop`` is set; store once more."""
         rounds: list[tuple[float, Callable[[], Awaitable[None]]]] = [
-            (1.0, self.store),
+            (1.0, self._tell),
+            # By itself: an order may wait for an attempt whose next hop is mute.
+            (1.0, self._engine.orders.resume),
             (5.0, self.resynchronise),
             (10.0, self.review),
             (30.0, self.follow),
@@ -193,3 +190,15 @@ class Upkeep:
             log.error("upkeep was interrupted: %s", error)
         except Exception:  # as for an attempt: one bad round must not end the others
             log.exception("a round of upkeep failed")
+
+
+async def _each(*rounds: Callable[[], Awaitable[None]]) -> None:
+    """Do all of them; raise the first failure at the end."""
+    failures: list[ShaperError] = []
+    for work in rounds:
+        try:
+            await work()
+        except ShaperError as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]

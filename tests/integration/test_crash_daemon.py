@@ -259,7 +259,7 @@ async def test_whatever_dies_the_books_balance(seed, kinds):
             counts = delivered(hop)
             told = b"".join(n.content for n in notices(hop))
             log, status = daemon.log(), await daemon.ask("status")
-            assert daemon.stop() == 0
+            assert await asyncio.to_thread(daemon.stop) == 0
     assert [n for n in mta.sent if not counts[n]] == [], "lost"
     twice = {n for n in mta.sent if counts[n] > 1}
     surplus = sum(counts[n] - 1 for n in twice)
@@ -292,7 +292,7 @@ async def test_sigterm_in_the_middle_of_traffic_loses_and_doubles_nothing():
             await release_all(daemon)
             await daemon.wait_for_held(0)
             log = daemon.log()
-            assert daemon.stop() == 0
+            assert await asyncio.to_thread(daemon.stop) == 0
     assert mta.unknown == set()
     assert delivered(hop) == dict.fromkeys(mta.sent, 1)
     assert any(THIEF.encode() in notice.content for notice in notices(hop))
@@ -321,12 +321,12 @@ async def test_an_alarm_while_draining_is_told_before_the_end():
         for client in clients:
             await client.send(b"Subject: x\r\n\r\nx\r\n.\r\n")
             answers.append(await client.reply())
-        assert daemon.stop() == 0
+        assert await asyncio.to_thread(daemon.stop) == 0
         assert {a[:3] for a in answers} == {b"250"}
         held = sum(b"Held" in a for a in answers)
         assert held
         assert '"event":"told"' in daemon.audit()
-        daemon.start()
+        await asyncio.to_thread(daemon.start)
         await daemon.change("release", sender=f"from:{THIEF}")
         await daemon.wait_for_held(0)
         assert len(delivered(hop)) == sum(delivered(hop).values()) == 60

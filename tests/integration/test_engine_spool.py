@@ -270,6 +270,23 @@ async def test_an_order_given_while_redis_is_away_reaches_the_others_after_a_cra
             assert one.engine.orders.pending_ids() == set()
 
 
+async def test_an_order_and_the_rounds_of_upkeep_do_not_get_in_each_others_way(box):
+    await hold_some(box, waiting=5)
+
+    async def rounds():
+        for _ in range(300):
+            await box.engine.orders.resume()
+
+    done, *_ = await asyncio.gather(
+        box.control.order(box.change("spam"), "drop", sender=THIEF),
+        rounds(),
+        rounds(),
+    )
+    assert done["messages"] == 5
+    lines = [x for x in box.audit.replay() if x["event"] == "order-done"]
+    assert [line["messages"] for line in lines] == [5]
+
+
 async def test_notices_are_postponed_not_lost(box, disk):
     await hold_some(box)
     disk.full = True
