@@ -220,8 +220,8 @@ class Control:
         )
         orders = self._engine.orders
         # Theirs are counted before they hear of the order, and not a second time.
-        done = orders.knows(order.id)
-        theirs = [] if done else await self._elsewhere(selector(order))
+        known = orders.given(order.id) is not None
+        theirs = [] if known else await self._elsewhere(selector(order))
         ours = orders.matching(order) if change.dry_run else await orders.submit(order)
         return _counts([*ours, *theirs])
 
@@ -238,8 +238,10 @@ class Control:
             free = [m for m in held if not m.order]
             free += await self._waiting_elsewhere(sender)
             return _counts(free) | {"state": record.state.value}
-        # The same id again is no new verdict: a block that came since stays.
-        verdict = not self._engine.orders.knows(change.id)
+        # The same id again is no new verdict: a block that came since stays. One
+        # that a crash cut short after its order is completed.
+        given = self._engine.orders.given(change.id)
+        verdict = given is None or record.since <= given
         # The order first: else the held mail would leave at the pace of recovery.
         counts = await self.order(change, "release", sender=sender, rate=rate)
         if verdict and Event.RELEASED in TRANSITIONS[record.state]:

@@ -61,6 +61,7 @@ class Orders:
         self._held = held
         self._trickle = trickle
         self._done: set[str] = set()
+        self._given: dict[str, float] = {}
         self._running: set[str] = set()
         self._pending: dict[str, Order] = {}
         self._unsent: dict[str, Order] = {}
@@ -80,6 +81,7 @@ class Orders:
             except (KeyError, ValueError) as error:
                 log.error("audit line of an order is unusable: %s", error)
                 continue
+            self._given[order.id] = order.at
             self._trickle.set_rate(order.id, order.rate)
             if order.id not in self._done:
                 self._pending[order.id] = order
@@ -89,9 +91,9 @@ class Orders:
         """Return the ids of orders that are not carried out yet."""
         return set(self._pending)
 
-    def knows(self, order_id: str) -> bool:
-        """Whether an order with this id was ever recorded here."""
-        return order_id in self._done or order_id in self._pending
+    def given(self, order_id: str) -> float | None:
+        """Return when an order with this id was given, None if none was."""
+        return self._given.get(order_id)
 
     def matching(self, order: Order) -> list[HeldMessage]:
         """Return the messages here that an order names."""
@@ -111,7 +113,8 @@ class Orders:
                 self._pending[order.id] = order
                 self._unsent[order.id] = order
                 await self._publish()
-            return await self._carry_out(order)
+            # As it was given first: mail that came since is not meant.
+            return await self._carry_out(self._pending[order.id])
 
     async def resume(self) -> None:
         """Carry out what a crash left undone and what other instances ordered."""
@@ -142,6 +145,7 @@ class Orders:
         await self._context.audit.append(
             "order", order_id=order.id, order=order.encode().decode()
         )
+        self._given[order.id] = order.at
 
     async def _publish(self) -> None:
         for order in list(self._unsent.values()):
