@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 
-__all__ = ["is_loopback", "meet", "split_address"]
+__all__ = ["address", "is_loopback", "meet", "network", "split_address"]
 
 _PORTS = 65536
 _ANY = frozenset({"0.0.0.0", "::"})  # noqa: S104 - recognised, not bound
@@ -20,6 +20,20 @@ def split_address(text: str) -> tuple[str, int]:
     if not colon or not port.isdigit() or not 0 <= int(port) < _PORTS or not host:
         raise ValueError("write host:port, such as 127.0.0.1:10025")
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def address(text: str) -> str:
+    """Return an address of either kind as it is. Raises ValueError."""
+    if not text.startswith("/"):
+        split_address(text)
+    return text
+
+
+def network(text: str) -> str:
+    """Return a network as it is. Raises ValueError, also for everybody."""
+    if ipaddress.ip_network(text, strict=False).prefixlen == 0:
+        raise ValueError("this is everybody: name the networks of your MTAs")
+    return text
 
 
 def meet(one: str, other: str) -> bool:

@@ -10,7 +10,6 @@ written from the same declarations (``shaper.config_sample``).
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import json
 import os
 import socket
@@ -34,7 +33,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from shaper.addresses import is_loopback, meet, split_address
+from shaper.addresses import address, is_loopback, meet, network, split_address
 
 __all__ = [
     "ConfigError",
@@ -52,18 +51,6 @@ class ConfigError(Exception):
     """What is wrong, with file and key; exit status 78 (EX_CONFIG)."""
 
 
-def _address(text: str) -> str:
-    if not text.startswith("/"):
-        split_address(text)
-    return text
-
-
-def _network(text: str) -> str:
-    if ipaddress.ip_network(text, strict=False).prefixlen == 0:
-        raise ValueError("this is everybody: name the networks of your MTAs")
-    return text
-
-
 def _mailbox(text: str) -> str:
     if text.count("@") != 1 or not text.isprintable() or set(text) & set(" <>,"):
         raise ValueError("write a plain mail address, such as admin@example.org")
@@ -75,8 +62,8 @@ def _path(value: object) -> object:
 
 
 OptionalPath = Annotated[Path | None, BeforeValidator(_path)]
-Address = Annotated[str, AfterValidator(_address)]
-Network = Annotated[str, AfterValidator(_network)]
+Address = Annotated[str, AfterValidator(address)]
+Network = Annotated[str, AfterValidator(network)]
 Mailbox = Annotated[str, AfterValidator(_mailbox)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
