@@ -9,13 +9,13 @@ without FAILURE: RFC 3461 4.1). Only the header of the original is returned
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 from shaper.core.envelope import Envelope, Recipient
 from shaper.core.message import RecipientFate
+from shaper.core.text import bland
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,8 +28,7 @@ __all__ = ["Report", "failure_report", "may_tell"]
 
 # Header lines that go back to the sender are bounded; a real header is far smaller.
 _MOST_HEADER = 64 * 1024
-# Anything that could break a header line, a report field or a terminal.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_MOST_VALUE = 900  # octets
 
 _WHY = {
     RecipientFate.REFUSED: ("5.0.0", "the next mail server refused it"),
@@ -91,7 +90,7 @@ def failure_report(
     lines = [
         f"Date: {format_datetime(when)}",
         f"From: Mail Delivery System <MAILER-DAEMON@{hostname}>",
-        f"To: <{_bland(original.sender)}>",
+        f"To: <{_short(original.sender)}>",
         f"Message-ID: <{message.id}.dsn.{told[0]}@{hostname}>",
         "Subject: Undelivered mail returned to sender",
         "Auto-Submitted: auto-replied",
@@ -109,9 +108,9 @@ def failure_report(
     ]
     for position, recipient in zip(told, recipients, strict=True):
         why = _WHY[fates[position]][1]
-        lines.append(f"  <{_bland(recipient.address)}>: {why}")
+        lines.append(f"  <{_short(recipient.address)}>: {why}")
         if position in replies:
-            lines.append(f"    {_bland(replies[position].text)}")
+            lines.append(f"    {_short(replies[position].text)}")
     lines += [
         "",
         f"--{boundary}",
@@ -121,7 +120,7 @@ def failure_report(
         f"Reporting-MTA: dns; {hostname}",
     ]
     if envid := original.parameter("ENVID"):
-        lines.append(f"Original-Envelope-Id: {_bland(envid)}")
+        lines.append(f"Original-Envelope-Id: {_short(envid)}")
     for position, recipient in zip(told, recipients, strict=True):
         lines.append("")
         lines += _fields(recipient, fates[position], replies.get(position))
@@ -150,25 +149,25 @@ def _fields(
     """Return the per-recipient fields (RFC 3464 2.3; RFC 6533 3 for UTF-8)."""
     fields = []
     if orcpt := recipient.parameter("ORCPT"):
-        fields.append(f"Original-Recipient: {_bland(orcpt)}")
+        fields.append(f"Original-Recipient: {_short(orcpt)}")
     kind = "rfc822" if recipient.address.isascii() else "utf-8"
     status = (reply.enhanced if reply else None) or _WHY[fate][0]
     # RFC 3464 2.3.4 "failed": the status class must not say "delayed".
     if fate is not RecipientFate.EXPIRED and not status.startswith("5"):
         status = _WHY[fate][0]
     fields += [
-        f"Final-Recipient: {kind}; {_bland(recipient.address)}",
+        f"Final-Recipient: {kind}; {_short(recipient.address)}",
         "Action: failed",
         f"Status: {status}",
     ]
     if reply is not None and not reply.synthetic:
-        fields.append(f"Diagnostic-Code: smtp; {_bland(reply.text)}")
+        fields.append(f"Diagnostic-Code: smtp; {_short(reply.text)}")
     return fields
 
 
-def _bland(text: str) -> str:
-    """Return outside text without anything that could end a line."""
-    return _CONTROL.sub("?", text)[:900]
+def _short(text: str) -> str:
+    """Return outside text harmless and short enough for a line (RFC 5322 2.1.1)."""
+    return bland(text).encode()[:_MOST_VALUE].decode(errors="ignore")
 
 
 def _whole_lines(header: bytes) -> bytes:

@@ -9,17 +9,11 @@ first, so that the owner's own conversation is what flows.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 __all__ = [
     "FIRST_PAUSE",
     "LONGEST_PAUSE",
     "drain_pause",
     "next_release_after",
-    "release_order",
 ]
 
 FIRST_PAUSE = 60.0
@@ -53,12 +47,3 @@ def drain_pause(first: float, growth: float, drained: int) -> float:
     each pause is shorter by ``growth``, down to a twentieth of a second.
     """
     return float(max(first / growth ** min(drained, 64), 0.05))
-
-
-def release_order(familiarity: Sequence[float]) -> list[int]:
-    """Return positions of waiting messages in the order they should leave.
-
-    ``familiarity`` is given in order of arrival, larger is more familiar; equal
-    ones keep their order.
-    """
-    return sorted(range(len(familiarity)), key=lambda i: -familiarity[i])

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from shaper.core.envelope import Client, Envelope
     from shaper.core.message import (
         Decision,
         HeldMessage,
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from shaper.core.reply import Reply
 
 __all__ = [
-    "Forwarder",
     "Gate",
     "Ledger",
     "ShaperError",
@@ -30,7 +28,6 @@ __all__ = [
     "SpoolFullError",
     "SpoolWriter",
     "StateUnavailableError",
-    "Transaction",
 ]
 
 
@@ -151,9 +148,6 @@ class Ledger(Protocol):
     async def put_case(self, case_id: str, sender: str, body: bytes) -> None:
         """Store an instance's part of a case as JSON, under ``case/instance``."""
 
-    async def get_case(self, case_id: str) -> bytes | None:
-        """Return a case."""
-
     async def cases(self) -> list[bytes]:
         """Return all stored parts of cases."""
 
@@ -181,42 +175,6 @@ class Ledger(Protocol):
 
     async def forget(self, sender: str) -> None:
         """Remove every key of a sender and its parts of cases."""
-
-    async def publish_fact(self, fact: Mapping[str, str]) -> None:
-        """Append a fact to the stream that the federation daemon reads."""
-
-
-class Transaction(Protocol):
-    """One mail transaction at the next hop. Methods never raise for a reply.
-
-    A connection that cannot be had, or is lost, is a synthetic 4yz reply.
-    """
-
-    async def rcpt(self, recipient: int) -> Reply:
-        """Offer the recipient at this position of the envelope.
-
-        Sends MAIL first when it has not been sent. Calls may overlap: replies
-        come in order, commands are pipelined where the next hop offers it.
-        """
-
-    async def data(self) -> Reply:
-        """Send DATA; 354 means that ``write`` may follow."""
-
-    async def write(self, chunk: bytes) -> None:
-        """Pass content on as on the wire, with back-pressure. Never raises."""
-
-    async def finish(self) -> Reply:
-        """Send the final dot and return the reply; connection returns to the pool."""
-
-    async def abandon(self) -> None:
-        """Give up: RSET before DATA, else close. Never ends data early."""
-
-
-class Forwarder(Protocol):
-    """Pooled connections to the next hop."""
-
-    def begin(self, envelope: Envelope, client: Client) -> Transaction:
-        """Start a transaction; no network traffic happens before its first call."""
 
 
 class Gate(Protocol):

@@ -36,10 +36,6 @@ class Casebook:
         self._dirty: set[str] = set()
         self._closed: set[str] = set()  # their mail may still be draining
 
-    def get(self, case_id: str) -> Case | None:
-        """Return this instance's part of a case."""
-        return self._cases.get(case_id)
-
     def all(self) -> list[Case]:
         """Return the parts in memory: open cases, and those closed just now."""
         return list(self._cases.values())

@@ -92,11 +92,6 @@ class Trickle:
         for lane in self._held.lanes():
             self._schedule(lane, now)
 
-    @property
-    def under_way(self) -> int:
-        """Count the attempts that have not ended."""
-        return len(self._busy)
-
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set; attempts under way are then waited for."""
         last = self._context.clock()

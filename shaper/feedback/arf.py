@@ -77,11 +77,6 @@ def _unindented(part: Part) -> list[bytes]:
     return [line.encode("utf-8", "replace") for line in lines[first:]]
 
 
-def _type(report: Headers) -> str:
-    """Return the type without its comment (RFC 5965 3.1)."""
-    return report.get("feedback-type", "abuse").partition("(")[0].strip().lower()
-
-
 def _one(report: Headers, returned: Headers, text: str) -> Complaint:
     recipients = _addresses([v for f in _RECIPIENT_FIELDS for v in report.all(f)])
     if not recipients:

@@ -15,7 +15,7 @@ spread well over the nodes of a cluster, and the whole index is 64 small sets.
     mailshaper:login:<digest>          login of an MTA queue id
     mailshaper:{cases}:...             parts of cases, their index, their senders
     mailshaper:{held}:...              index of held mail by instance
-    mailshaper:orders, mailshaper:facts   streams
+    mailshaper:orders          stream of operators' orders
     mailshaper:epoch:<digest>          an instance's mark: gone when data was lost
 """
 
@@ -47,7 +47,6 @@ class Keys:
         if "{" in prefix or "}" in prefix:
             raise ValueError(f"the key prefix {prefix!r} must not contain braces")
         self.orders = f"{prefix}:orders"
-        self.facts = f"{prefix}:facts"
         self.case_index = f"{prefix}:{{cases}}:index"
         self.instances = f"{prefix}:{{held}}:instances"
         self._prefix = prefix

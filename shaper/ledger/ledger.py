@@ -17,7 +17,7 @@ from shaper.ledger.keys import INDEXED, Keys, octets, text
 from shaper.ledger.scripts import CASE, EPOCH, SAVE, SLOT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
     from typing import Any
 
     from shaper.ledger.address import Client
@@ -28,7 +28,6 @@ _DAY = 86_400
 # An instance that was away for more orders than this misses the oldest; its own
 # journal has none of them. Facts are read by one daemon within seconds.
 _MOST_ORDERS = 10_000
-_MOST_FACTS = 100_000
 _PAGE = 1_000
 _LONGEST_PAUSE = 7.0 * _DAY
 _EPOCH_KEPT = 7 * _DAY
@@ -184,11 +183,6 @@ class RedisLedger:
             self._case_seconds,
         )
 
-    async def get_case(self, case_id: str) -> bytes | None:
-        """Return a part of a case."""
-        body = await self._connection.command("GET", self._keys.case(case_id))
-        return None if body is None else bytes(body)
-
     async def cases(self) -> list[bytes]:
         """Return all stored parts of cases, the ones changed longest ago first."""
         index = self._keys.case_index
@@ -281,11 +275,6 @@ class RedisLedger:
         entries, newest = await self._connection.call(work, key)
         page = [(text(at), bytes(fields.get(b"order", b""))) for at, fields in entries]
         return page, text(newest[0][0]) if newest else ""
-
-    async def publish_fact(self, fact: Mapping[str, str]) -> None:
-        """Append a fact to the stream that the federation daemon reads."""
-        pairs = (octets(word) for pair in fact.items() for word in pair)
-        await self._append(self._keys.facts, _MOST_FACTS, *pairs)
 
     async def _append(self, key: str, most: int, *fields: str | bytes) -> str:
         position = await self._connection.command(

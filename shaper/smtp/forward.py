@@ -1,6 +1,6 @@
 """The forwarder: mail transactions at the next hop over pooled connections.
 
-Implements ``core.ports.Forwarder`` and ``Transaction``. XFORWARD, MAIL and the
+XFORWARD, MAIL and the
 RCPTs leave in one segment where the next hop pipelines; each RCPT's reply is
 given back as it came. A reused connection that proves dead before the next
 hop said a word about the transaction is replaced once, unseen by the caller;
@@ -130,11 +130,6 @@ class HopTransaction:
         else:
             self._send([(recipient, future)])
         return future
-
-    async def rcpt(self, recipient: int) -> Reply:
-        """Offer the recipient at this position of the envelope."""
-        await self.ready()
-        return await self.offer(self._envelope.recipients[recipient])
 
     async def data(self) -> Reply:
         """Send DATA; 354 means that content may follow."""

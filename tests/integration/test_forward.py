@@ -177,6 +177,12 @@ async def test_a_restarted_next_hop_is_found_again(make, next_hop):
         assert len(second.transactions) == 1
 
 
+async def rcpt(transaction, position):
+    """Offer one recipient and wait for the answer."""
+    await transaction.ready()
+    return await transaction.offer(ENVELOPE.recipients[position])
+
+
 async def test_connections_are_bounded_and_shared(make, next_hop):
     forwarder = make(next_hop.port, max_connections=3)
     next_hop.on("rcpt", Slow(0.01))
@@ -189,7 +195,7 @@ async def test_connections_are_bounded_and_shared(make, next_hop):
 async def test_waiting_for_a_connection_is_bounded(make, next_hop):
     forwarder = make(next_hop.port, max_connections=1, wait_timeout=0.05)
     holder = forwarder.begin(ENVELOPE, CLIENT)
-    assert (await holder.rcpt(0)).positive
+    assert (await rcpt(holder, 0)).positive
     _, end = await deliver(forwarder)
     assert (end.code, end.enhanced) == (451, "4.3.2")
     await holder.abandon()
@@ -206,7 +212,7 @@ async def test_idle_connections_are_closed(make, next_hop):
 async def test_abandoned_content_is_never_ended(make, next_hop):
     forwarder = make(next_hop.port)
     transaction = forwarder.begin(ENVELOPE, CLIENT)
-    await transaction.rcpt(0)
+    await rcpt(transaction, 0)
     assert (await transaction.data()).code == 354
     await transaction.write(BODY * 10_000)
     await transaction.abandon()
@@ -229,7 +235,7 @@ async def test_a_source_that_fails_ends_nothing(make, next_hop):
 
 async def test_overlapping_calls_share_one_transaction(make, next_hop):
     transaction = make(next_hop.port).begin(ENVELOPE, CLIENT)
-    first, second = await asyncio.gather(transaction.rcpt(0), transaction.rcpt(1))
+    first, second = await asyncio.gather(rcpt(transaction, 0), rcpt(transaction, 1))
     assert first.positive
     assert second.positive
     await transaction.data()
@@ -378,7 +384,7 @@ async def test_a_next_hop_with_few_processes_is_no_trouble(make, next_hop, step)
     forwarder = make(next_hop.port, connect_timeout=30, wait_timeout=30)
     both = [forwarder.begin(ENVELOPE, CLIENT) for _ in range(2)]
     for transaction in both:
-        await transaction.rcpt(0)
+        await rcpt(transaction, 0)
     # From now on it greets nobody, as a Postfix service does whose processes are
     # all taken, or turns everybody away.
     next_hop.on("connect", step)

@@ -18,7 +18,7 @@ from shaper.core.evidence import (
     weigh,
 )
 from shaper.core.model import Model
-from shaper.core.pace import next_release_after, release_order
+from shaper.core.pace import next_release_after
 from shaper.core.profile import Profile
 
 MODEL = Model.default()
@@ -202,7 +202,8 @@ def test_friends_leave_the_trickle_before_strangers():
     profile, end = office_worker()
     whom = [[10**9], [5], [5, 10**9]]
     known = [familiarity(profile, w, end) for w in whom]
-    assert release_order(known) == [1, 2, 0]
+    assert known[1] > max(known[0], known[2])
+    assert known[2] >= known[0]
     assert familiarity(profile, [], end) == 0
 
 
