@@ -1,0 +1,1 @@
+"""What the shaper costs on a message's whole way through Postfix."""

@@ -1,0 +1,1 @@
+"""What many senders and many large messages cost: `python -m bench.scale`."""
