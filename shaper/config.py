@@ -176,10 +176,13 @@ class Trickle(_Section):
     """Held messages sent at once."""
 
 
+_REDIS = r"^(rediss?://|unix://|rediss?\+(sentinel|cluster)://|$)"
+
+
 class Redis(_Section):
     """Where instances share what they know."""
 
-    url: str = ""
+    url: Annotated[str, Field(pattern=_REDIS)] = ""
     """redis://, rediss://, unix://, redis+sentinel://host:port,.../master or
     redis+cluster://. Empty: a redis-server child of our own on a unix socket."""
     key_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,40}$")] = "mailshaper"

@@ -238,6 +238,8 @@ class Daemon:
         _level(settings)
         self._settings = settings
         log.info("configuration reloaded: %s", ", ".join(applied) or "nothing new")
+        if "daemon.enforce" in applied:
+            log.warning("%s", self._summary(engine))
         if restart:
             log.warning("these keys need a restart: %s", ", ".join(restart))
 

@@ -22,7 +22,7 @@ postconf -e "enable_long_queue_ids = yes" \
 # Tells mailshaper which login owns a queue id. Restrictions of yours stay behind it.
 old=$(postconf -h smtpd_end_of_data_restrictions)
 case $old in
-  *"$ask"*) ;;
+  *"check_policy_service { inet:$policy,"*) ;;
   *) postconf -e "smtpd_end_of_data_restrictions = $ask${old:+, $old}" ;;
 esac
 

@@ -5,17 +5,17 @@
 # docs/postfix.md. MAIL_CONFIG=/etc/postfix-two chooses another instance.
 set -eu
 policy=127.0.0.1:10027   # policy.listen
-ask="check_policy_service { inet:$policy, timeout=5s, default_action=DUNNO }"
 
 services=$(postconf -P | sed -n 's|^\([^ ]*\)/content_filter = shaper:.*|\1|p')
 for service in $services; do
   postconf -PX "$service/content_filter" "$service/receive_override_options"
 done
 old=$(postconf -h smtpd_end_of_data_restrictions)
-rest=${old#"$ask"}
-case ${rest#, } in
+rest=$(printf '%s\n' "$old" | sed "s/,\\{0,1\\} *check_policy_service { inet:$policy,[^}]*}//; s/^, *//")
+case $rest in
   '') postconf -X smtpd_end_of_data_restrictions ;;
-  *) postconf -e "smtpd_end_of_data_restrictions = ${rest#, }" ;;
+  "$old") ;;
+  *) postconf -e "smtpd_end_of_data_restrictions = $rest" ;;
 esac
 case $(postconf -h default_transport) in
   shaper:*) postconf -X default_transport ;;

@@ -12,6 +12,10 @@ filter="shaper:[${shaper%:*}]:${shaper##*:}"
 ask="check_policy_service { inet:$policy, timeout=5s, default_action=DUNNO }"
 
 for service in $services; do
+  [ -n "$(postconf -M "$service" 2>/dev/null)" ] || {
+    echo "master.cf has no service $service: name yours at the top of $0 (postconf -M lists them)" >&2
+    exit 1
+  }
   old=$(postconf -Ph "$service/content_filter" 2>/dev/null)
   case ${old:=$(postconf -h content_filter)} in '' | '$content_filter' | "$filter") ;; *)
     echo "$service has the content filter $old: see docs/postfix.md, Other filters" >&2
@@ -26,7 +30,7 @@ postconf -e "enable_long_queue_ids = yes" \
 # Tells mailshaper which login owns a queue id. Restrictions of yours stay behind it.
 old=$(postconf -h smtpd_end_of_data_restrictions)
 case $old in
-  *"$ask"*) ;;
+  *"check_policy_service { inet:$policy,"*) ;;
   *) postconf -e "smtpd_end_of_data_restrictions = $ask${old:+, $old}" ;;
 esac
 

@@ -80,7 +80,7 @@ def print_message(message: dict[str, Any]) -> None:
     if len(recipients) > 20:  # noqa: PLR2004
         out.print(Text(f"  and {len(recipients) - 20} more (--json shows all)"))
     out.print(Text("-" * min(out.width, 80), style="dim"))
-    for line in message["content"].split("\n"):
+    for line in message["content"].expandtabs().split("\n"):
         _line(out, bland(line.removesuffix("\r")))
     if message["truncated"]:
         out.print(Text("(the content goes on)", style="dim"))
@@ -249,7 +249,8 @@ def _commands(
         ]
     if waiting:
         lines.append(command("queue", "drop", "--sender", name, reason=True))
-    if state != "blocked":
+    if state != "blocked" or not sender.get("confirmed"):
+        # On a sender that blocked itself it confirms the theft: nothing is learned.
         lines.append(command("block", name, reason=True))
     if state == "normal":
         lines.append(command("explain", name))

@@ -171,7 +171,7 @@ def _show(found: dict[str, Any]) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("alarm", justify="right", no_wrap=True)
     table.add_column("block", justify="right", no_wrap=True)
-    table.add_column("leak", justify="right")
+    table.add_column("leak", justify="right", no_wrap=True, min_width=4)
     for profile, ours in detectors["mailshaper"]["profiles"].items():
         table.add_row(
             profile,
