@@ -7,6 +7,7 @@ are imported when they are used.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from importlib import import_module
@@ -150,8 +151,10 @@ def _failed(error: Any) -> int:  # noqa: ANN401
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return _INTERRUPTED
     if isinstance(error, OSError):
-        # Nothing more goes there, not even what is left to flush at exit.
-        sys.stdout = None
+        # Nothing more goes there, not even what is left to flush at exit (Python's
+        # own advice, library/signal, Note on SIGPIPE).
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             return 0  # `| head` has seen enough
         error = _unwritten(error)

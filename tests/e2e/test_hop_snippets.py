@@ -43,12 +43,12 @@ def test_the_ports_are_those_of_the_shipped_configuration(name):
 
 
 def settings_of(postfix):
-    """Return main.cf and master.cf as Postfix reads them, lines in one order.
+    """Return main.cf and master.cf as Postfix reads them.
 
-    Postfix 3.10 lists a changed parameter at another place than before.
+    Postfix 3.10 sometimes adds where it was told to look for them.
     """
-    words = (postfix.command("postconf", flag) for flag in ("-n", "-M", "-P"))
-    return ["\n".join(sorted(part.splitlines())) + "\n" for part in words]
+    main, *master = (postfix.command("postconf", flag) for flag in ("-n", "-M", "-P"))
+    return [re.sub(r"(?m)^config_directory = .*\n", "", main), *master]
 
 
 @pytest.mark.e2e
