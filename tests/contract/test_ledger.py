@@ -228,6 +228,17 @@ async def test_orders_of_a_new_stream_are_read_from_its_start(ledger, redis_serv
     assert await ledger.orders(future) == []
 
 
+async def test_silent_senders_are_forgotten_but_never_a_block(ledger, redis_server):
+    _, version, _ = await ledger.save("s", 0, b"a", "normal")
+    key = Keys("mailshaper").record("s")
+    with redis_server.client() as client:
+        assert 179 * 86400 < client.ttl(key) <= 180 * 86400
+        _, version, _ = await ledger.save("s", version, b"b", "blocked")
+        assert client.ttl(key) == -1
+        await ledger.save("s", version, b"c", "normal")
+        assert client.ttl(key) > 0
+
+
 async def test_orders_are_capped(ledger, redis_server, monkeypatch):
     monkeypatch.setattr("shaper.ledger.ledger._MOST_ORDERS", 100)
     for n in range(400):

@@ -25,7 +25,14 @@ end
 local time = redis.call('TIME')
 local new = math.max(time[1] * 1000000 + time[2], tonumber(version) + 1)
 new = string.format('%.0f', new)
-redis.call('SET', KEYS[1], new .. ' ' .. ARGV[3] .. '\n' .. ARGV[2])
+local value = new .. ' ' .. ARGV[3] .. '\n' .. ARGV[2]
+if ARGV[3] == 'normal' then
+  -- A sender that was silent for half a year is as good as new, and senders whose
+  -- names anybody can make up must not fill Redis for ever.
+  redis.call('SET', KEYS[1], value, 'EX', 180 * 86400)
+else
+  redis.call('SET', KEYS[1], value)
+end
 for i = 2, #KEYS do
   local verb = ARGV[i + 3] == ARGV[3] and 'SADD' or 'SREM'
   redis.call(verb, KEYS[i], ARGV[4])
