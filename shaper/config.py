@@ -236,6 +236,9 @@ class Privacy(_Section):
 
     retention_days: Annotated[int, Field(ge=1)] = 90
     """Days that closed cases and audit lines are kept."""
+    contact_key_file: OptionalPath = None
+    """Key of the hashed correspondents; every instance on one Redis needs the same.
+    Default: contact.key in the state directory, made at the first start."""
 
 
 class Log(_Section):

@@ -141,7 +141,7 @@ class Daemon:
             spool,
             audit,
             time.time,
-            _contact_key(state / "contact.key"),
+            _contact_key(settings.privacy.contact_key_file or state / "contact.key"),
             instance=settings.daemon.instance,
             hostname=settings.hostname,
             proves_dead=_proves_dead(),

@@ -273,6 +273,12 @@ class Control:
         now = self._context.clock()
         if until and until <= now:
             raise RefusedError("the end of the exemption is in the past", code=64)
+        record, _ = await self._engine.senders.read(sender)
+        if until and record.state is State.BLOCKED:
+            raise RefusedError(
+                f"{sender} is blocked, and an exemption lets none of its mail pass",
+                "release it first: mailshaper release SENDER --reason '...'",
+            )
         if not _has_date(until):
             raise RefusedError("the end of the exemption has no date", code=64)
         exemption = Exemption(until, change.by, change.reason) if until else None
