@@ -61,7 +61,7 @@ class Engine:
             watcher=self.watcher,
         )
         self.orders = Orders(context, self.held, self.trickle)
-        self.notices = Notices(context, self.casebook, self.held, self.trickle, compose)
+        self.notices = Notices(context, self.casebook, self.delivery, compose)
         self.delivery.on_finished = self._finished
         self.delivery.on_notice = self._noticed
         self.delivery.on_replies = self.gate.trickled

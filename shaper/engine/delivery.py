@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from shaper.core.dsn import failure_report, may_tell
 from shaper.core.envelope import Client
 from shaper.core.message import HeldMessage, RecipientFate, Submission
-from shaper.core.ports import SpoolCorruptError, SpoolFullError
+from shaper.core.ports import SpoolCorruptError
 from shaper.core.reply import Reply
 
 if TYPE_CHECKING:
@@ -203,20 +203,12 @@ class Delivery:
             datetime.fromtimestamp(self._context.clock(), UTC),
         )
         if report is not None:
-            notice = HeldMessage(
-                Submission(
-                    id=f"{message.id}.dsn{min(fresh)}",
-                    sender="",
-                    envelope=report.envelope,
-                    client=Client(),
-                    received=self._context.clock(),
-                    subject="Undelivered mail returned to sender",
-                ),
-                size=0,
-                notice=True,
+            await self.post(
+                f"{message.id}.dsn{min(fresh)}",
+                report.envelope,
+                report.content,
+                "Undelivered mail returned to sender",
             )
-            if self._spool.get(notice.id) is None:
-                await self._store(notice, report.content)
         self._held.put(await self._spool.note_told(message.id, tuple(fresh)))
 
     async def _said(self, message_id: str) -> dict[int, Reply]:
@@ -231,12 +223,29 @@ class Delivery:
             for position, reply in record.get("replies", {}).items()
         }
 
-    async def _store(self, notice: HeldMessage, content: bytes) -> None:
-        writer = self._spool.begin(notice)
+    async def post(
+        self, message_id: str, envelope: Envelope, content: bytes, subject: str
+    ) -> None:
+        """Put mail of our own into the spool, and so on its way.
+
+        One that waits under this id already stays as it is: a crash came between
+        the spool and what was to be written next. Raises SpoolFullError.
+        """
+        if self._spool.get(message_id) is not None:
+            return
+        submission = Submission(
+            id=message_id,
+            sender="",
+            envelope=envelope,
+            client=Client(),
+            received=self._context.clock(),
+            subject=subject,
+        )
+        writer = self._spool.begin(HeldMessage(submission, size=0, notice=True))
         try:
             writer.write(content)
             message = await writer.commit()
-        except SpoolFullError:
+        except BaseException:
             writer.abort()
             raise
         self._held.put(message)

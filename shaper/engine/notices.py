@@ -11,9 +11,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
-from shaper.core.envelope import Client
-from shaper.core.message import HeldMessage, Submission
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -21,8 +18,7 @@ if TYPE_CHECKING:
     from shaper.core.envelope import Envelope
     from shaper.engine.casebook import Casebook
     from shaper.engine.context import Context
-    from shaper.engine.heldmail import HeldMail
-    from shaper.engine.trickle import Trickle
+    from shaper.engine.delivery import Delivery
 
 __all__ = ["Compose", "Notices"]
 
@@ -45,15 +41,13 @@ class Notices:
         self,
         context: Context,
         casebook: Casebook,
-        held: HeldMail,
-        trickle: Trickle,
+        delivery: Delivery,
         compose: Compose | None,
     ) -> None:
         """``compose`` may be replaced at a reload."""
         self._context = context
         self._casebook = casebook
-        self._held = held
-        self._trickle = trickle
+        self._delivery = delivery
         self.compose = compose
         self._told: set[tuple[str, str]] = set()
 
@@ -83,25 +77,8 @@ class Notices:
         compose = self.compose
         if compose is None:
             return
-        now = self._context.clock()
-        envelope, content = compose(case, now)
-        submission = Submission(
-            id=f"{case.id}.{step.replace('@', '.')}",
-            sender="",
-            envelope=envelope,
-            client=Client(),
-            received=now,
-            subject=f"notice about {case.id}",
-        )
-        if self._context.spool.get(submission.id) is not None:
-            return  # a crash came between spool and journal
-        writer = self._context.spool.begin(HeldMessage(submission, 0, notice=True))
-        try:
-            writer.write(content)
-            message = await writer.commit()
-        except BaseException:
-            writer.abort()
-            raise
-        self._held.put(message)
-        self._trickle.arrived(message, None, now)
+        envelope, content = compose(case, self._context.clock())
+        message_id = f"{case.id}.{step.replace('@', '.')}"
+        subject = f"notice about {case.id}"
+        await self._delivery.post(message_id, envelope, content, subject)
         log.info("notice about case %s (%s) queued", case.id, case.state)
