@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import secrets
 import signal
 import sys
@@ -23,40 +22,30 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, start_http_server
 
-from shaper import systemd
+from shaper import systemd, wiring
 from shaper.admin import AdminServer
 from shaper.audit import AuditJournal
 from shaper.config import ConfigError, Settings, changed, load, split_address
-from shaper.core.judgement import Rules
-from shaper.core.outcome import Meaning
 from shaper.core.ports import ShaperError, StateUnavailableError
-from shaper.durable.files import private_directory, sync_directory
+from shaper.durable.files import private_directory
 from shaper.engine.assembly import Engine
-from shaper.engine.context import Backoff, Context, Pace
+from shaper.engine.context import Context
 from shaper.engine.control import Control
 from shaper.engine.upkeep import Upkeep
-from shaper.feedback.reply import outcome_of_reply
-from shaper.feedback.table import load_table
 from shaper.ledger.child import RedisChild
 from shaper.ledger.ledger import RedisLedger
 from shaper.metrics import EngineGauges, Metrics
-from shaper.notify.mail import NoticeSettings, compose
 from shaper.policy.postfix import PolicyServer
 from shaper.refits import Refits
 from shaper.smtp.forward import NextHop
 from shaper.smtp.ingress import Ingress
 from shaper.smtp.send import send
-from shaper.smtp.settings import ForwardSettings, IngressSettings
-from shaper.spool.spool import FileSpool, Limits
+from shaper.spool.spool import FileSpool
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from shaper.core.case import Case
-    from shaper.core.envelope import Envelope
-    from shaper.core.reply import Reply
-    from shaper.engine.notices import Compose
 
 __all__ = ["Daemon", "main"]
 
@@ -64,7 +53,6 @@ log = logging.getLogger("shaper")
 
 EX_CONFIG = 78
 EX_OSERR = 71
-_KEY_SIZE = 32
 
 
 class Daemon:
@@ -118,7 +106,7 @@ class Daemon:
         private_directory(state)
         audit = await AuditJournal.open(state / "audit")
         self._exit.push_async_callback(audit.close)
-        spool = await FileSpool.open(state / "spool", _limits(settings))
+        spool = await FileSpool.open(state / "spool", wiring.limits(settings))
         self._exit.push_async_callback(spool.close)
         self._spool = spool
         url = settings.redis.url
@@ -141,19 +129,21 @@ class Daemon:
             spool,
             audit,
             time.time,
-            _contact_key(settings.privacy.contact_key_file or state / "contact.key"),
+            wiring.contact_key(
+                settings.privacy.contact_key_file or state / "contact.key"
+            ),
             instance=settings.daemon.instance,
             hostname=settings.hostname,
-            proves_dead=_proves_dead(),
+            proves_dead=wiring.proves_dead(wiring.table(settings)),
         )
-        _apply(context, settings)
-        hop = NextHop(_forward(settings))
+        wiring.apply(context, settings)
+        hop = NextHop(wiring.forward(settings))
         self._exit.callback(hop.close)
         self._hop = hop
         registry = CollectorRegistry()
         metrics = Metrics(registry)
         engine = Engine(
-            context, partial(send, hop), _case_id, _composer(settings), metrics
+            context, partial(send, hop), _case_id, wiring.composer(settings), metrics
         )
         registry.register(EngineGauges(engine, time.time))
         self._registry = registry
@@ -183,7 +173,9 @@ class Daemon:
         self._sockets.callback(policy.close)
         for address in settings.policy.listen:
             await _open(address, policy.listen, policy.listen_unix)
-        ingress = self._ingress = Ingress(_ingress(settings), engine.gate, self._hop)
+        ingress = self._ingress = Ingress(
+            wiring.ingress(settings), engine.gate, self._hop
+        )
         self._sockets.push_async_callback(ingress.stop, settings.daemon.grace)
         for address in settings.hop.listen:
             await _open(address, ingress.listen, ingress.listen_unix)
@@ -227,14 +219,14 @@ class Daemon:
             return
         applied, restart = changed(self._settings, settings)
         try:
-            self._hop.apply(_forward(settings))
+            self._hop.apply(wiring.forward(settings))
         except ConfigError as error:
             log.error("configuration not reloaded: %s", error)
             return
-        self._ingress.apply(_ingress(settings))
-        self._spool.limits = _limits(settings)
-        _apply(engine.context, settings)
-        engine.notices.compose = _composer(settings)
+        self._ingress.apply(wiring.ingress(settings))
+        self._spool.limits = wiring.limits(settings)
+        wiring.apply(engine.context, settings)
+        engine.notices.compose = wiring.composer(settings)
         _level(settings)
         self._settings = settings
         log.info("configuration reloaded: %s", ", ".join(applied) or "nothing new")
@@ -272,127 +264,9 @@ async def _open(
         ) from error
 
 
-def _apply(context: Context, settings: Settings) -> None:
-    """Put what a reload may change into the engine."""
-    states, trickle = settings.states, settings.trickle
-    context.rules = Rules(
-        states.low_mark, states.dwell, states.block_after, states.block_at
-    )
-    context.pace = Pace(
-        trickle.interval,
-        trickle.longest_interval,
-        trickle.growth,
-        trickle.longest_hold,
-        trickle.concurrency,
-        Backoff(trickle.retry_first, trickle.retry_longest),
-    )
-    context.enforce = settings.daemon.enforce
-    context.retention = settings.privacy.retention_days * 86400.0
-    context.defer_when_unavailable = settings.redis.when_unavailable == "defer"
-
-
-def _limits(settings: Settings) -> Limits:
-    spool = settings.spool
-    return Limits(spool.max_messages, spool.max_bytes, spool.min_free_bytes)
-
-
-def _ingress(settings: Settings) -> IngressSettings:
-    hop = settings.hop
-    return IngressSettings(
-        settings.hostname,
-        allow=tuple(hop.allow),
-        xclient_from=tuple(hop.xclient),
-        max_message=hop.max_message_size,
-        max_recipients=hop.max_recipients,
-        max_line=hop.max_line_length,
-        max_connections=hop.max_connections,
-        idle_timeout=hop.idle_timeout,
-        max_received=hop.max_received,
-        login_header=settings.identity.login_header,
-        trust_auth_parameter=settings.identity.trust_auth,
-    )
-
-
-def _forward(settings: Settings) -> ForwardSettings:
-    hop = settings.hop
-    unix = hop.next_hop if hop.next_hop.startswith("/") else ""
-    host, port = ("", 0) if unix else split_address(hop.next_hop)
-    password = ""
-    if hop.next_hop_password_file is not None:
-        try:
-            password = hop.next_hop_password_file.read_text().strip()
-        except OSError as error:
-            raise ConfigError(
-                f"hop.next_hop_password_file: {error.filename}: {error.strerror}"
-            ) from error
-    return ForwardSettings(
-        host=host,
-        port=port,
-        unix_socket=unix,
-        helo=settings.hostname,
-        tls=hop.next_hop_tls,
-        username=hop.next_hop_user,
-        password=password,
-        max_connections=hop.pool_connections,
-    )
-
-
-def _composer(settings: Settings) -> Compose | None:
-    """Return what writes notices, None while nobody is to be told."""
-    notify = settings.notify
-    if not notify.mail_to:
-        return None
-    hostname = settings.hostname
-    notice = NoticeSettings(
-        tuple(notify.mail_to),
-        notify.mail_from or f"mailshaper@{hostname}",
-        notify.language,
-        settings.daemon.enforce,
-    )
-
-    def write(case: Case, now: float) -> tuple[Envelope, bytes]:
-        when = datetime.fromtimestamp(now, UTC).astimezone()
-        return compose(case, notice, hostname, when, when.tzinfo or UTC)
-
-    return write
-
-
 async def _forget(engine: Engine, audit: AuditJournal, address: str) -> dict[str, int]:
     """Remove what is remembered of a person; see docs/privacy.md."""
     return await engine.forget(address, audit.forget)
-
-
-def _proves_dead() -> Callable[[Reply, str], bool]:
-    """Return the judgement of refusals by the shipped table of meanings."""
-    table = load_table()
-
-    def judge(reply: Reply, address: str) -> bool:
-        outcome = outcome_of_reply(reply, address, table)
-        return outcome.meaning is Meaning.DEAD_ADDRESS
-
-    return judge
-
-
-def _contact_key(path: Path) -> bytes:
-    """Return the secret under which recipients are remembered; made once."""
-    if not path.exists():
-        # Whole or not at all: after a crash half a key would stop every start.
-        new = path.with_name(f"{path.name}.new")
-        new.unlink(missing_ok=True)
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(_KEY_SIZE))
-            file.flush()
-            os.fsync(descriptor)
-        new.rename(path)
-        sync_directory(path.parent)
-    key = path.read_bytes()
-    if len(key) != _KEY_SIZE:
-        raise ConfigError(
-            f"{path}: a key of {_KEY_SIZE} octets is expected, found {len(key)}; "
-            "remove the file to have a new one (learned correspondents are lost)"
-        )
-    return key
 
 
 def _case_id() -> str:

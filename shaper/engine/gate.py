@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from shaper.core.judgement import Transition
     from shaper.core.message import Submission
+    from shaper.core.outcome import Outcome
     from shaper.core.ports import SpoolWriter
     from shaper.core.record import Record, Run
     from shaper.engine.casebook import Casebook
@@ -63,6 +64,12 @@ class Watcher:
 
     def finished(self, message: HeldMessage) -> None:
         """Hear that a held message waits for nothing any more."""
+
+    def outcome(self, outcome: Outcome, sender: str) -> None:
+        """Hear what became of a recipient; ``sender`` is "" for mail not ours."""
+
+    def suppressed(self, sender: str) -> None:
+        """Hear that a recipient was refused because it is suppressed."""
 
 
 class Gatekeeper:

@@ -1,0 +1,175 @@
+"""What the configuration means to each part: settings in, the parts' own out.
+
+Pure translation, but for the two secrets that are read (and, at the first start,
+made) here.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from shaper.config import ConfigError, Settings, split_address
+from shaper.core.judgement import Rules
+from shaper.core.meaning import TableError
+from shaper.core.outcome import Meaning
+from shaper.durable.files import sync_directory
+from shaper.engine.context import Backoff, Context, Pace
+from shaper.feedback.reply import outcome_of_reply
+from shaper.feedback.table import load_table
+from shaper.notify.mail import NoticeSettings, compose
+from shaper.smtp.settings import ForwardSettings, IngressSettings
+from shaper.spool.spool import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from shaper.core.case import Case
+    from shaper.core.envelope import Envelope
+    from shaper.core.meaning import Table
+    from shaper.core.reply import Reply
+    from shaper.engine.notices import Compose
+
+__all__ = [
+    "apply",
+    "composer",
+    "contact_key",
+    "forward",
+    "ingress",
+    "limits",
+    "proves_dead",
+    "table",
+]
+
+_KEY_SIZE = 32
+
+
+def apply(context: Context, settings: Settings) -> None:
+    """Put what a reload may change into the engine."""
+    states, trickle = settings.states, settings.trickle
+    context.rules = Rules(
+        states.low_mark, states.dwell, states.block_after, states.block_at
+    )
+    context.pace = Pace(
+        trickle.interval,
+        trickle.longest_interval,
+        trickle.growth,
+        trickle.longest_hold,
+        trickle.concurrency,
+        Backoff(trickle.retry_first, trickle.retry_longest),
+    )
+    context.enforce = settings.daemon.enforce
+    context.retention = settings.privacy.retention_days * 86400.0
+    context.defer_when_unavailable = settings.redis.when_unavailable == "defer"
+
+
+def limits(settings: Settings) -> Limits:
+    """Return the spool's limits."""
+    spool = settings.spool
+    return Limits(spool.max_messages, spool.max_bytes, spool.min_free_bytes)
+
+
+def ingress(settings: Settings) -> IngressSettings:
+    """Return what the SMTP listener needs."""
+    hop = settings.hop
+    return IngressSettings(
+        settings.hostname,
+        allow=tuple(hop.allow),
+        xclient_from=tuple(hop.xclient),
+        max_message=hop.max_message_size,
+        max_recipients=hop.max_recipients,
+        max_line=hop.max_line_length,
+        max_connections=hop.max_connections,
+        idle_timeout=hop.idle_timeout,
+        max_received=hop.max_received,
+        login_header=settings.identity.login_header,
+        trust_auth_parameter=settings.identity.trust_auth,
+    )
+
+
+def forward(settings: Settings) -> ForwardSettings:
+    """Return what reaches the next hop. Raises ConfigError."""
+    hop = settings.hop
+    unix = hop.next_hop if hop.next_hop.startswith("/") else ""
+    host, port = ("", 0) if unix else split_address(hop.next_hop)
+    password = ""
+    if hop.next_hop_password_file is not None:
+        try:
+            password = hop.next_hop_password_file.read_text().strip()
+        except OSError as error:
+            raise ConfigError(
+                f"hop.next_hop_password_file: {error.filename}: {error.strerror}"
+            ) from error
+    return ForwardSettings(
+        host=host,
+        port=port,
+        unix_socket=unix,
+        helo=settings.hostname,
+        tls=hop.next_hop_tls,
+        username=hop.next_hop_user,
+        password=password,
+        max_connections=hop.pool_connections,
+    )
+
+
+def composer(settings: Settings) -> Compose | None:
+    """Return what writes notices, None while nobody is to be told."""
+    notify = settings.notify
+    if not notify.mail_to:
+        return None
+    hostname = settings.hostname
+    notice = NoticeSettings(
+        tuple(notify.mail_to),
+        notify.mail_from or f"mailshaper@{hostname}",
+        notify.language,
+        settings.daemon.enforce,
+    )
+
+    def write(case: Case, now: float) -> tuple[Envelope, bytes]:
+        when = datetime.fromtimestamp(now, UTC).astimezone()
+        return compose(case, notice, hostname, when, when.tzinfo or UTC)
+
+    return write
+
+
+def table(settings: Settings) -> Table:
+    """Return the table of meanings. Raises ConfigError."""
+    try:
+        return load_table(settings.feedback.table)
+    except (OSError, TableError) as error:
+        raise ConfigError(f"feedback.table: {error}") from error
+
+
+def proves_dead(meanings: Table) -> Callable[[Reply, str], bool]:
+    """Return the judgement of refusals by a table of meanings."""
+
+    def judge(reply: Reply, address: str) -> bool:
+        outcome = outcome_of_reply(reply, address, meanings)
+        return outcome.meaning is Meaning.DEAD_ADDRESS
+
+    return judge
+
+
+def contact_key(path: Path) -> bytes:
+    """Return the secret under which recipients are remembered; made once."""
+    if not path.exists():
+        # Whole or not at all: after a crash half a key would stop every start.
+        new = path.with_name(f"{path.name}.new")
+        new.unlink(missing_ok=True)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(_KEY_SIZE))
+            file.flush()
+            os.fsync(descriptor)
+        new.rename(path)
+        sync_directory(path.parent)
+    key = path.read_bytes()
+    if len(key) != _KEY_SIZE:
+        raise ConfigError(
+            f"{path}: a key of {_KEY_SIZE} octets is expected, found {len(key)}; "
+            "remove the file to have a new one (learned correspondents are lost)"
+        )
+    return key
