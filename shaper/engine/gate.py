@@ -9,6 +9,7 @@ changes; losing a second of learning harms nobody.
 from __future__ import annotations
 
 import logging
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,11 @@ class Watcher:
 
     def judged(self, submission: Submission, judgement: Judgement) -> None:
         """Hear that a message was judged."""
+
+    def decided(
+        self, submission: Submission, decision: Decision, seconds: float
+    ) -> None:
+        """Hear what was decided, and how long that took."""
 
     def moved(self, sender: str, case_id: str, transition: Transition) -> None:
         """Hear that a sender changed its state."""
@@ -117,6 +123,12 @@ class Gatekeeper:
 
     async def decide(self, submission: Submission) -> Decision:
         """Judge a message whose header is known and whose body is not."""
+        begun = time.perf_counter()
+        decision = await self._decide(submission)
+        self._watcher.decided(submission, decision, time.perf_counter() - begun)
+        return decision
+
+    async def _decide(self, submission: Submission) -> Decision:
         sender = submission.sender
         if not sender:
             return Decision(Action.PASS)  # RFC 5321 4.5.5: nobody's evidence

@@ -63,6 +63,8 @@ class NextHop:
     def __init__(self, settings: ForwardSettings) -> None:
         self.settings = settings
         self.pool = Pool(settings)
+        # Hears each transaction's last reply and how many seconds it took.
+        self.on_end: Callable[[Reply, float], None] = lambda _reply, _seconds: None
 
     @property
     def extensions(self) -> frozenset[str] | None:
@@ -94,6 +96,8 @@ class HopTransaction:
     def __init__(self, hop: NextHop, envelope: Envelope, client: Client) -> None:
         self._settings = hop.settings
         self._pool = hop.pool
+        self._on_end = hop.on_end
+        self._begun = 0.0
         self._envelope = envelope
         self._client = client
         self._link: Link | None = None
@@ -174,6 +178,7 @@ class HopTransaction:
             self._take_pending(), partial(_settle, future), self._settings.end_timeout
         )
         reply = await future
+        self._on_end(reply, asyncio.get_running_loop().time() - self._begun)
         if self._link is None:  # lost meanwhile: the fate is unknown (RFC 1047)
             return reply
         if reply.code == _SHUTDOWN or 300 <= reply.code < 400:  # noqa: PLR2004
@@ -222,6 +227,7 @@ class HopTransaction:
         got = await self._pool.acquire(fresh=fresh)
         if isinstance(got, Reply):
             self._failure = got
+            self._on_end(got, 0.0)
             return
         self._link, self._reused = got
         self._link.on_close = self._closed
@@ -243,6 +249,7 @@ class HopTransaction:
         commands: list[tuple[bytes, Callable[[Reply], None], Phase]] = []
         if not self._mail_sent:
             self._mail_sent = True
+            self._begun = asyncio.get_running_loop().time()
             commands.extend((x, _ignore, Phase.MAIL) for x in self._xforward(link))
             envelope = self._envelope
             line = _line("MAIL FROM", envelope.sender, envelope.parameters, link)
@@ -309,6 +316,8 @@ class HopTransaction:
             return
         if self._failure is None:
             self._failure = lost_reply(Phase.RCPT, "Connection to the next hop lost")
+            if not self._content:  # else ``finish`` tells
+                self._on_end(self._failure, 0.0)
 
     async def _reopen(self) -> None:
         await self._acquire(fresh=True)
