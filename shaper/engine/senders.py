@@ -102,6 +102,11 @@ class Senders:
         entry = self._cache.get(sender)
         return entry.record if entry else None
 
+    def version(self, sender: str) -> int:
+        """Return the stored version of a record in memory, -1 without one."""
+        entry = self._cache.get(sender)
+        return entry.version if entry else -1
+
     async def read(self, sender: str) -> tuple[Record, bool]:
         """Return a copy of the record and whether the sender was ever seen."""
         try:

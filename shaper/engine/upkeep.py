@@ -28,6 +28,11 @@ __all__ = ["Upkeep"]
 
 log = logging.getLogger(__name__)
 
+INDEXED = (State.SLOWED.value, State.BLOCKED.value)
+_LOOK_AGAIN = 60.0  # seconds, with up to some 1,000 senders slowed
+_ROUNDS = 30  # of review in which all have had their turn in any case: 5 minutes
+_AT_ONCE = 200  # senders without news that one round looks at in any case
+
 
 class Upkeep:
     """The engine's regular rounds."""
@@ -38,6 +43,8 @@ class Upkeep:
         self._context = engine.context
         self._epoch = epoch
         self._lost = True
+        # Version and time at which each slowed sender was last looked at.
+        self._reviewed: dict[str, tuple[int, float]] = {}
 
     async def store(self) -> None:
         """Tell of cases, write what may be late, carry out what others ordered.
@@ -73,33 +80,63 @@ class Upkeep:
 
     async def follow(self) -> None:
         """Notice what other instances changed about senders known here."""
+        try:
+            stored = {
+                name: state
+                for state in INDEXED
+                for name in await self._context.ledger.senders(state)
+            }
+        except StateUnavailableError as error:
+            log.debug("Redis is away: %s", error)
+            return
         for sender, line in list(self._engine.senders.known.items()):
-            record, _ = await self._engine.senders.read(sender)
+            if stored.get(sender, State.NORMAL.value) == line["state"]:
+                continue
+            record, _ = await self._engine.senders.change(
+                sender, lambda _: None, journal_first=False
+            )
             if record.state.value != line["state"]:
-                record, _ = await self._engine.senders.change(
-                    sender, lambda _: None, journal_first=False
-                )
                 self._engine.casebook.follow(str(line.get("case", "")), record)
                 self._engine.trickle.hurry(sender, self._context.clock())
 
     async def review(self) -> None:
-        """Let time pass for every slowed sender."""
-        for sender in self._engine.senders.names(State.SLOWED.value):
-            now = self._context.clock()
-            waiting = self._engine.held.waiting(sender)
-            record, _ = await self._engine.senders.read(sender)
-            before = (record.state, record.calm_since)
-            probe = review(
-                record, self._context.model, self._context.rules, waiting, now
-            )
-            if probe is None and before == (record.state, record.calm_since):
-                continue
-            apply = partial(self._review, waiting, now)
-            record, (transition, case_id, run) = await self._engine.senders.change(
-                sender, apply, journal_first=False
-            )
-            if transition is not None:
-                self._engine.gate.moved(sender, case_id, run, transition)
+        """Let time pass for the slowed senders.
+
+        One whose record changed here is looked at in each round, any other after
+        ``_LOOK_AGAIN`` seconds as its turn comes: without news its evidence only
+        fades.
+        """
+        senders, now = self._engine.senders, self._context.clock()
+        slowed = senders.names(State.SLOWED.value)
+        # After a restart all are due at once: they take turns from then on.
+        quiet = max(_AT_ONCE, len(slowed) // _ROUNDS + 1)
+        reviewed: dict[str, tuple[int, float]] = {}
+        for sender in slowed:
+            seen, at = self._reviewed.get(sender, (-1, -_LOOK_AGAIN))
+            version = senders.version(sender)
+            if version in {seen, -1}:
+                if quiet <= 0 or 0 <= now - at < _LOOK_AGAIN:
+                    reviewed[sender] = seen, at
+                    continue
+                quiet -= 1
+            await self._look(sender)
+            reviewed[sender] = senders.version(sender), now
+        self._reviewed = reviewed
+
+    async def _look(self, sender: str) -> None:
+        now = self._context.clock()
+        waiting = self._engine.held.waiting(sender)
+        record, _ = await self._engine.senders.read(sender)
+        before = (record.state, record.calm_since)
+        probe = review(record, self._context.model, self._context.rules, waiting, now)
+        if probe is None and before == (record.state, record.calm_since):
+            return
+        apply = partial(self._review, waiting, now)
+        record, (transition, case_id, run) = await self._engine.senders.change(
+            sender, apply, journal_first=False
+        )
+        if transition is not None:
+            self._engine.gate.moved(sender, case_id, run, transition)
 
     def _review(
         self, waiting: int, now: float, record: Record
