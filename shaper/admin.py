@@ -31,9 +31,10 @@ from shaper.core.text import bland
 from shaper.engine.control import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from pathlib import Path
 
+    from shaper.admin_commands import Command
     from shaper.engine.control import Control
 
 __all__ = ["AdminServer", "AdminSocketError"]
@@ -66,14 +67,16 @@ class AdminServer:
         *,
         journal: Callable[[], Iterable[dict[str, Any]]],
         forget: Callable[[str], Awaitable[Any] | Any],
+        more: Mapping[str, Command] | None = None,
         idle: float = _IDLE,
     ) -> None:
         """``journal`` yields audit lines, oldest first, and may be called in a thread.
 
         ``forget`` removes what is stored about an address, and may be a coroutine
-        function; a dictionary that it returns is shown to the operator.
+        function; a dictionary that it returns is shown to the operator. ``more`` are
+        commands of other parts.
         """
-        self._commands = Commands(control, journal=journal, forget=forget)
+        self._commands = Commands(control, journal=journal, forget=forget, more=more)
         self._idle = idle
         self._server: asyncio.Server | None = None
         self._path: Path | None = None

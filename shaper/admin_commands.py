@@ -11,13 +11,13 @@ import asyncio
 import contextlib
 import inspect
 import logging
-import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from shaper.admin_arguments import Arguments
 from shaper.core.order import OrderAction
 from shaper.core.text import bland
-from shaper.engine.control import Change, RefusedError
+from shaper.engine.control import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -30,11 +30,10 @@ if TYPE_CHECKING:
 
     from shaper.engine.control import Control
 
-__all__ = ["Answer", "Commands", "Request", "canonical"]
+__all__ = ["Answer", "Command", "Commands", "Request", "canonical"]
 
 log = logging.getLogger(__name__)
 
-_LONGEST_TEXT = 4096  # characters of one argument
 _LONGEST_UID = 10  # digits; uid_t has 32 bits
 
 
@@ -58,6 +57,10 @@ class Answer:
     rows: AsyncIterator[Any] | Iterable[Any] = field(default=())
 
 
+Command: TypeAlias = "Callable[[Arguments, str], Awaitable[Answer]]"
+"""Does what a request asks, for the user that the kernel names."""
+
+
 class Commands:
     """The dispatch table."""
 
@@ -67,12 +70,13 @@ class Commands:
         *,
         journal: Callable[[], Iterable[dict[str, Any]]],
         forget: Callable[[str], Awaitable[Any] | Any],
+        more: Mapping[str, Command] | None = None,
     ) -> None:
-        """See ``shaper.admin.AdminServer``."""
+        """See ``shaper.admin.AdminServer``; ``more`` are commands of other parts."""
         self._control = control
         self._journal = journal
         self._forget_address = forget
-        self._table: dict[str, Callable[[_Arguments, str], Awaitable[Answer]]] = {
+        self._table: dict[str, Command] = {
             "status": self._status,
             "cases": self._cases,
             "show": self._show,
@@ -88,6 +92,7 @@ class Commands:
             "forget": self._forget,
             "complete": self._complete,
         }
+        self._table |= more or {}
 
     async def run(self, request: Request, user: str) -> Answer:
         """Do what is asked. Raises RefusedError and whatever the engine raises."""
@@ -98,21 +103,21 @@ class Commands:
                 "command and daemon may be of different versions: restart the daemon",
                 64,
             )
-        arguments = _Arguments(request.arguments)
+        arguments = Arguments(request.arguments)
         return await command(arguments, user)
 
     # -- reading -----------------------------------------------------------------
 
-    async def _status(self, arguments: _Arguments, _user: str) -> Answer:
+    async def _status(self, arguments: Arguments, _user: str) -> Answer:
         arguments.finish()
         return Answer(self._control.status())
 
-    async def _cases(self, arguments: _Arguments, _user: str) -> Answer:
+    async def _cases(self, arguments: Arguments, _user: str) -> Answer:
         closed = arguments.flag("closed")
         arguments.finish()
         return Answer(await self._control.cases(closed=closed))
 
-    async def _show(self, arguments: _Arguments, _user: str) -> Answer:
+    async def _show(self, arguments: Arguments, _user: str) -> Answer:
         name = arguments.needed("name")
         arguments.finish()
         try:
@@ -124,12 +129,12 @@ class Commands:
                 raise
             return Answer(await self._control.show(known[0]))
 
-    async def _explain(self, arguments: _Arguments, _user: str) -> Answer:
+    async def _explain(self, arguments: Arguments, _user: str) -> Answer:
         sender = await self._sender(arguments.needed("sender"))
         arguments.finish()
         return Answer(await self._control.explain(sender))
 
-    async def _queue_list(self, arguments: _Arguments, _user: str) -> Answer:
+    async def _queue_list(self, arguments: Arguments, _user: str) -> Answer:
         text, sender = arguments.text("filter"), arguments.text("sender")
         arguments.finish()
         sender = sender and await self._sender(sender)
@@ -144,12 +149,12 @@ class Commands:
 
         return Answer(lambda: total, rows())
 
-    async def _queue_show(self, arguments: _Arguments, _user: str) -> Answer:
+    async def _queue_show(self, arguments: Arguments, _user: str) -> Answer:
         message_id = arguments.needed("id")
         arguments.finish()
         return Answer(await self._control.message(message_id))
 
-    async def _audit(self, arguments: _Arguments, _user: str) -> Answer:
+    async def _audit(self, arguments: Arguments, _user: str) -> Answer:
         since, sender = arguments.number("since"), arguments.text("sender")
         arguments.finish()
         sender = canonical(sender) or sender  # or a case
@@ -165,7 +170,7 @@ class Commands:
         rows = await asyncio.to_thread(collect)
         return Answer({"lines": len(rows)}, rows)
 
-    async def _complete(self, arguments: _Arguments, _user: str) -> Answer:
+    async def _complete(self, arguments: Arguments, _user: str) -> Answer:
         arguments.finish()
         cases = await self._control.cases(closed=False)
         senders = {case["sender"] for case in cases}
@@ -176,7 +181,7 @@ class Commands:
 
     # -- changing ----------------------------------------------------------------
 
-    async def _order(self, arguments: _Arguments, user: str) -> Answer:
+    async def _order(self, arguments: Arguments, user: str) -> Answer:
         change = arguments.change(user)
         action = arguments.needed("action")
         if action not in set(OrderAction):
@@ -191,7 +196,7 @@ class Commands:
             )
         )
 
-    async def _release(self, arguments: _Arguments, user: str) -> Answer:
+    async def _release(self, arguments: Arguments, user: str) -> Answer:
         change, given = arguments.change(user), arguments.needed("sender")
         rate = arguments.number("rate")
         arguments.finish()
@@ -199,21 +204,21 @@ class Commands:
         done = await self._control.release(change, sender, rate)
         return Answer(done | {"sender": sender})
 
-    async def _block(self, arguments: _Arguments, user: str) -> Answer:
+    async def _block(self, arguments: Arguments, user: str) -> Answer:
         change, given = arguments.change(user), arguments.needed("sender")
         arguments.finish()
         sender = await self._sender(given)
         done = await self._control.block(change, sender)
         return Answer(done | {"sender": sender})
 
-    async def _exempt(self, arguments: _Arguments, user: str) -> Answer:
+    async def _exempt(self, arguments: Arguments, user: str) -> Answer:
         change, given = arguments.change(user), arguments.needed("sender")
         until = arguments.number("until")
         arguments.finish()
         sender = await self._sender(given)
         return Answer(await self._control.exempt(change, sender, until))
 
-    async def _plan(self, arguments: _Arguments, user: str) -> Answer:
+    async def _plan(self, arguments: Arguments, user: str) -> Answer:
         change, given = arguments.change(user), arguments.needed("sender")
         start, end = arguments.number("from"), arguments.number("to")
         messages = int(arguments.number("messages"))
@@ -221,7 +226,7 @@ class Commands:
         sender = await self._sender(given)
         return Answer(await self._control.plan(change, sender, start, end, messages))
 
-    async def _forget(self, arguments: _Arguments, user: str) -> Answer:
+    async def _forget(self, arguments: Arguments, user: str) -> Answer:
         change, address = arguments.change(user), arguments.needed("address")
         arguments.finish()
         change.check()
@@ -308,59 +313,3 @@ def _names(row: Mapping[str, Any], address: str) -> bool:
     envelope = row["envelope"]
     named = [envelope["sender"], *(r[0] for r in envelope["recipients"])]
     return any(address == name.casefold() for name in named)
-
-
-class _Arguments:
-    """Takes arguments out one by one; what is left over is an error."""
-
-    def __init__(self, given: Mapping[str, Any]) -> None:
-        self._left = dict(given)
-
-    def text(self, name: str) -> str:
-        value = self._left.pop(name, "")
-        if not isinstance(value, str):
-            raise RefusedError(f"{name} must be a text", code=64)
-        if len(value) > _LONGEST_TEXT:
-            raise RefusedError(f"{name} is longer than {_LONGEST_TEXT}", code=64)
-        try:
-            # Octets that are not UTF-8 may occur in addresses (surrogateescape);
-            # any other surrogate could not be stored.
-            value.encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError as error:
-            raise RefusedError(f"{name} is no valid text", code=64) from error
-        return value
-
-    def needed(self, name: str) -> str:
-        value = self.text(name)
-        if not value:
-            raise RefusedError(f"{name} is missing", code=64)
-        return value
-
-    def number(self, name: str) -> float:
-        value = self._left.pop(name, 0)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            try:
-                number = float(value)
-            except OverflowError:
-                number = math.inf
-            if math.isfinite(number) and number >= 0:
-                return number
-        raise RefusedError(f"{name} must be a number, 0 or more", code=64)
-
-    def flag(self, name: str) -> bool:
-        value = self._left.pop(name, False)
-        if not isinstance(value, bool):
-            raise RefusedError(f"{name} must be true or false", code=64)
-        return value
-
-    def change(self, user: str) -> Change:
-        return Change(
-            user, self.text("reason"), self.needed("id"), self.flag("dry_run")
-        )
-
-    def finish(self) -> None:
-        if self._left:
-            names = ", ".join(sorted(str(name)[:64] for name in self._left))
-            raise RefusedError(
-                f"the daemon does not know the argument {names}", code=64
-            )
