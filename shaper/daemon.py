@@ -20,8 +20,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, start_http_server
-
 from shaper import systemd, wiring
 from shaper.admin import AdminServer
 from shaper.audit import AuditJournal
@@ -34,7 +32,7 @@ from shaper.engine.control import Control
 from shaper.engine.upkeep import Upkeep
 from shaper.ledger.child import RedisChild
 from shaper.ledger.ledger import RedisLedger
-from shaper.metrics import EngineGauges, Metrics
+from shaper.metrics.monitor import Monitor
 from shaper.policy.postfix import PolicyServer
 from shaper.refits import Refits
 from shaper.smtp.forward import NextHop
@@ -73,10 +71,12 @@ class Daemon:
         early = asyncio.Event()  # a SIGHUP before we can obey must not end us
         loop.add_signal_handler(signal.SIGHUP, early.set)
         async with self._exit:
-            engine, upkeep, ledger = await self._start_engine()
+            monitor = await self._exit.enter_async_context(Monitor(self._settings))
+            engine, upkeep, ledger = await self._start_engine(monitor)
             # Before mail comes: a state that only Redis knows has no case here yet.
             await upkeep.resynchronise()
             await self._listen(engine, ledger)
+            monitor.attach(engine, self._spool, self._refits.path)
             loop.add_signal_handler(signal.SIGHUP, self._reload, engine)
             if early.is_set():
                 self._reload(engine)
@@ -100,7 +100,9 @@ class Daemon:
             for task in work:
                 await task
 
-    async def _start_engine(self) -> tuple[Engine, Upkeep, RedisLedger]:
+    async def _start_engine(
+        self, monitor: Monitor
+    ) -> tuple[Engine, Upkeep, RedisLedger]:
         settings = self._settings
         state = settings.daemon.state_directory
         private_directory(state)
@@ -140,13 +142,15 @@ class Daemon:
         hop = NextHop(wiring.forward(settings))
         self._exit.callback(hop.close)
         self._hop = hop
-        registry = CollectorRegistry()
-        metrics = Metrics(registry)
+        monitor.follow(hop)
+        self._monitor = monitor
         engine = Engine(
-            context, partial(send, hop), _case_id, wiring.composer(settings), metrics
+            context,
+            partial(send, hop),
+            _case_id,
+            wiring.composer(settings),
+            monitor.metrics,
         )
-        registry.register(EngineGauges(engine, time.time))
-        self._registry = registry
         self._refits = Refits(
             context, state / "model.json", url, settings.redis.key_prefix
         )
@@ -160,8 +164,6 @@ class Daemon:
         self._sockets = await self._exit.enter_async_context(
             contextlib.AsyncExitStack()
         )
-        if settings.metrics.listen:
-            await self._serve_metrics(settings.metrics.listen)
         admin = AdminServer(
             Control(engine),
             journal=self._audit.replay,
@@ -180,24 +182,11 @@ class Daemon:
         for address in settings.hop.listen:
             await _open(address, ingress.listen, ingress.listen_unix)
 
-    async def _serve_metrics(self, address: str) -> None:
-        host, port = split_address(address)
-        try:
-            server, thread = start_http_server(port, host, self._registry)
-        except OSError as error:
-            raise OSError(error.errno, f"{address}: {error.strerror}") from error
-
-        def close() -> None:
-            server.shutdown()
-            server.server_close()
-            thread.join()
-
-        self._exit.callback(close)
-
     async def _remember(
         self, engine: Engine, ledger: RedisLedger, queue_id: str, login: str
     ) -> None:
         engine.gate.remember_login(queue_id, login)
+        self._monitor.metrics.policy()
         with contextlib.suppress(StateUnavailableError):  # kept in memory
             await ledger.put_login(queue_id, login, self._settings.policy.login_ttl)
 

@@ -32,17 +32,17 @@ class Refits:
     def __init__(self, context: Context, path: Path, url: str, prefix: str) -> None:
         """``path`` keeps the newest model."""
         self._context = context
-        self._path = path
+        self.path = path
         self._request = json.dumps({"url": url, "prefix": prefix}).encode() + b"\n"
 
     def load(self) -> None:
         """Take the last model over; without one, or with damage, the shipped."""
         try:
-            self._context.model = Model.from_json(self._path.read_bytes())
+            self._context.model = Model.from_json(self.path.read_bytes())
         except FileNotFoundError:
             return
         except (OSError, ValueError) as error:
-            log.error("%s: %s; going on with the shipped model", self._path, error)
+            log.error("%s: %s; going on with the shipped model", self.path, error)
 
     async def refit(self) -> None:
         """Refit now. A failure is logged and leaves the model as it is."""
@@ -82,9 +82,9 @@ class Refits:
             pause = _EVERY
 
     def _save(self, text: bytes) -> None:
-        new = self._path.with_suffix(".new")
+        new = self.path.with_suffix(".new")
         with new.open("wb") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        new.replace(self._path)
+        new.replace(self.path)

@@ -185,16 +185,25 @@ class FileSpool:
         """Make a finished message durable, together with others."""
         return await self._batcher.submit(writer)
 
-    def _check_limits(self) -> None:
-        if len(self._entries) + self._writers >= self.limits.messages:
-            raise SpoolFullError(
-                f"the spool's limit of {self.limits.messages} messages is reached"
-            )
+    def free(self) -> int:
+        """Return the octets free on the disk, for us."""
         disk = os.statvfs(self.directory.root)
-        if disk.f_bavail * disk.f_frsize < self.limits.free:
-            raise SpoolFullError(
-                f"less than {self.limits.free} octets are free on the spool's disk"
-            )
+        return disk.f_bavail * disk.f_frsize
+
+    def full(self) -> str:
+        """Return why no new message would be taken, "" while there is room."""
+        limits = self.limits
+        if len(self._entries) + self._writers >= limits.messages:
+            return f"the spool's limit of {limits.messages} messages is reached"
+        if self._octets >= limits.octets:
+            return f"the spool's limit of {limits.octets} octets is reached"
+        if self.free() < limits.free:
+            return f"less than {limits.free} octets are free on the spool's disk"
+        return ""
+
+    def _check_limits(self) -> None:
+        if full := self.full():
+            raise SpoolFullError(full)
 
     async def _commit(self, writers: list[Writer]) -> list[HeldMessage | Exception]:
         done: dict[Writer, Header | SpoolFullError] = {}
