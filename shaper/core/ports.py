@@ -6,11 +6,12 @@ of an adapter reach the engine as the exceptions named here and no other.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from shaper.core.envelope import Client
     from shaper.core.message import (
         Decision,
         HeldMessage,
@@ -22,12 +23,15 @@ if TYPE_CHECKING:
 __all__ = [
     "Gate",
     "Ledger",
+    "Recipients",
     "ShaperError",
     "Spool",
     "SpoolCorruptError",
     "SpoolFullError",
     "SpoolWriter",
     "StateUnavailableError",
+    "SuppressedChanges",
+    "SuppressionStore",
 ]
 
 
@@ -175,6 +179,61 @@ class Ledger(Protocol):
 
     async def forget(self, sender: str) -> None:
         """Remove every key of a sender and its parts of cases."""
+
+    @property
+    def suppressed(self) -> SuppressionStore:
+        """The suppression list."""
+
+
+class SuppressedChanges(NamedTuple):
+    """What changed behind a position; ``reload`` when that cannot be told."""
+
+    position: str
+    digests: list[str]
+    reload: bool
+
+
+class SuppressionStore(Protocol):
+    """Entries of the suppression list by digest, shared by all instances.
+
+    Every method may raise StateUnavailableError.
+    """
+
+    async def get(self, name: str) -> bytes:
+        """Return an entry, b"" when there is none."""
+
+    async def swap(
+        self, name: str, expected: bytes, new: bytes, ttl: int = 0
+    ) -> tuple[bool, bytes]:
+        """Replace an entry if it is still ``expected``; b"" means none.
+
+        ``ttl`` in seconds, 0 for ever. Returns (True, b"") or (False, the current
+        one). Idempotent.
+        """
+
+    async def put_new(self, entries: Mapping[str, bytes]) -> list[str]:
+        """Store entries of addresses without one; return the names that have one."""
+
+    async def announce(self) -> None:
+        """Have every instance read all names again."""
+
+    async def changes(self, after: str) -> SuppressedChanges:
+        """Return what changed behind a position."""
+
+    def names(self) -> AsyncIterator[list[str]]:
+        """Yield the digests of all entries in pages; one may come twice."""
+
+    def entries(self) -> AsyncIterator[Sequence[tuple[str, bytes]]]:
+        """Yield digest and value of all entries in pages; one may come twice."""
+
+
+class Recipients(Protocol):
+    """The suppression list, as the SMTP ingress sees it."""
+
+    async def check(
+        self, client: Client, envelope_sender: str, address: str
+    ) -> Reply | None:
+        """Return the refusal of a recipient, None when it may be written to."""
 
 
 class Gate(Protocol):

@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, Any
 from shaper.core.ports import StateUnavailableError
 from shaper.core.state import State
 from shaper.engine.casebook import Casebook
+from shaper.engine.confirming import Confirming
 from shaper.engine.delivery import Delivery, Send
 from shaper.engine.gate import Gatekeeper, Watcher
 from shaper.engine.heldmail import HeldMail
 from shaper.engine.notices import Compose, Notices
 from shaper.engine.orders import Orders
+from shaper.engine.outcomes import Outcomes
 from shaper.engine.senders import Senders
+from shaper.engine.suppression import Suppression
+from shaper.engine.suppressionlist import SuppressionList
 from shaper.engine.trickle import Trickle
 
 if TYPE_CHECKING:
@@ -49,6 +53,7 @@ class Engine:
         self.senders = Senders(context)
         self.held = HeldMail(context)
         self.casebook = Casebook(context)
+        self.outcomes = Outcomes(context, self.senders, self.casebook, self.watcher)
         self.delivery = Delivery(context, self.held, send)
         self.trickle = Trickle(context, self.held, self.senders, self.delivery)
         self.gate = Gatekeeper(
@@ -57,10 +62,20 @@ class Engine:
             self.held,
             self.casebook,
             self.trickle,
+            self.outcomes,
             case_id=case_id,
             watcher=self.watcher,
         )
         self.orders = Orders(context, self.held, self.trickle)
+        self.suppression = Suppression(
+            context,
+            self.senders,
+            context.ledger.suppressed,
+            self.watcher,
+            self.gate.login_of,
+        )
+        self.confirming = Confirming(context, self.delivery, self.suppression)
+        self.suppression_list = SuppressionList(context, self.suppression)
         self.notices = Notices(context, self.casebook, self.delivery, compose)
         self.delivery.on_finished = self._finished
         self.delivery.on_notice = self._noticed
@@ -105,6 +120,7 @@ class Engine:
         """
         names = [f"login:{address.lower()}", f"from:{address.lower()}"]
         lines = await forget_lines(address)
+        suppressed = await self.suppression_list.forget(address)
         for name in names:
             standing = self.senders.known.get(name)
             self.senders.forget(name)
@@ -114,7 +130,11 @@ class Engine:
                 await self.senders.reinstate(name, standing)
         self.rebuild_cases()
         held = sum(len(self.held.of_sender(name)) for name in names)
-        return {"audit_lines": lines, "messages_still_held": held}
+        return {
+            "audit_lines": lines,
+            "suppression_entries": suppressed,
+            "messages_still_held": held,
+        }
 
     def _noticed(self, message: HeldMessage) -> None:
         self.trickle.arrived(message, None, self.context.clock())

@@ -17,6 +17,8 @@ spread well over the nodes of a cluster, and the whole index is 64 small sets.
     mailshaper:{held}:...              index of held mail by instance
     mailshaper:orders          stream of operators' orders
     mailshaper:epoch:<digest>          an instance's mark: gone when data was lost
+    mailshaper:{s17}:gone:<digest>     what is known of a suppressed address
+    mailshaper:suppressed              stream of the digests that changed
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ class Keys:
         self.orders = f"{prefix}:orders"
         self.case_index = f"{prefix}:{{cases}}:index"
         self.instances = f"{prefix}:{{held}}:instances"
+        self.suppressed_stream = f"{prefix}:suppressed"
         self._prefix = prefix
 
     def sender(self, sender: str) -> tuple[str, str]:
@@ -95,6 +98,16 @@ class Keys:
     def held(self, instance: str) -> str:
         """Return the key of an instance's held mail."""
         return f"{self._prefix}:{{held}}:of:{_digest(instance)}"
+
+    def suppressed(self, digest: str) -> str:
+        """Return the key of a suppressed address, by its digest."""
+        bucket = int(digest[:2], 16) % BUCKETS
+        return f"{self._prefix}:{{s{bucket}}}:gone:{digest}"
+
+    @property
+    def all_suppressed(self) -> str:
+        """Return the pattern of every suppressed address's key."""
+        return f"{self._prefix}:{{s*}}:gone:*"
 
     def epoch(self, token: str) -> str:
         """Return the key of an instance's mark."""

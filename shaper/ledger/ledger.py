@@ -15,6 +15,7 @@ from shaper.ledger.address import client_for
 from shaper.ledger.connection import Connection
 from shaper.ledger.keys import INDEXED, Keys, octets, text
 from shaper.ledger.scripts import CASE, EPOCH, SAVE, SLOT
+from shaper.ledger.suppressed import Suppressed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,6 +39,7 @@ class RedisLedger:
 
     def __init__(self, connection: Connection, keys: Keys, case_days: int) -> None:
         """``case_days`` is how long a part of a case is kept after its last change."""
+        self.suppressed = Suppressed(connection, keys)
         self._connection = connection
         self._keys = keys
         self._case_seconds = case_days * _DAY

@@ -10,7 +10,7 @@ from __future__ import annotations
 from hashlib import sha1
 from importlib import resources
 
-__all__ = ["CASE", "EPOCH", "SAVE", "SLOT", "Script"]
+__all__ = ["CASE", "EPOCH", "SAVE", "SLOT", "SUPPRESS", "Script"]
 
 
 class Script:
@@ -28,3 +28,4 @@ SAVE = Script("save")
 SLOT = Script("slot")
 CASE = Script("case")
 EPOCH = Script("epoch")
+SUPPRESS = Script("suppress")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from shaper.core.ports import Gate
+    from shaper.core.ports import Gate, Recipients
     from shaper.smtp.forward import NextHop
     from shaper.smtp.settings import IngressSettings
 
@@ -39,8 +39,11 @@ class Ingress:
         *,
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] | None = None,
+        recipients: Recipients | None = None,
     ) -> None:
+        """``recipients`` may refuse some before the next hop is asked."""
         self._settings = settings
+        self._recipients = recipients
         self._gate = gate
         self._hop = hop
         self._clock = clock
@@ -113,5 +116,6 @@ class Ingress:
                 loop=asyncio.get_running_loop(),
                 clock=self._clock,
                 new_id=self._new_id,
+                recipients=self._recipients,
             )
         return self._shared

@@ -337,7 +337,7 @@ class Session(Connection):
         self._say("250 2.1.0 Ok")
 
     async def smtp_RCPT(self, arg: str | None) -> None:  # noqa: N802
-        """RFC 5321 4.1.1.3: the next hop answers."""
+        """RFC 5321 4.1.1.3: the next hop answers, or the suppression list."""
         if self._sender is None or self._client is None:
             raise CommandError(503, "5.5.1 Send MAIL first")
         address, parameters = parse_path(arg or "", "TO")
@@ -350,6 +350,13 @@ class Session(Connection):
             self._owed.append((None, Reply(452, (text,))))
             return
         self._asked += 1
+        recipients = self._shared.recipients
+        if recipients is not None:
+            refusal = await recipients.check(self._client, self._sender, address)
+            if refusal is not None:
+                # Our own word: no offer, so nobody takes it for the next hop's.
+                self._owed.append((None, refusal))
+                return
         transaction = self._transaction
         if transaction is None:
             envelope = Envelope(self._sender, (), self._parameters)
@@ -363,9 +370,9 @@ class Session(Connection):
         """RFC 5321 4.1.1.4."""
         if arg:
             raise CommandError(501, "5.5.4 Syntax: DATA")
-        if self._sender is None or self._client is None or self._transaction is None:
+        if self._sender is None or self._client is None or not self._asked:
             raise CommandError(503, "5.5.1 Send MAIL and RCPT first")
-        if not self._accepted:
+        if not self._accepted or self._transaction is None:
             # No mistake of the client's: it pipelines DATA behind its RCPTs.
             self._say("554 5.5.1 No valid recipients")
             return

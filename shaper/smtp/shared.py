@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from shaper.core.ports import Gate
+    from shaper.core.ports import Gate, Recipients
     from shaper.smtp.forward import NextHop
     from shaper.smtp.session import Session
     from shaper.smtp.settings import IngressSettings
@@ -54,8 +54,10 @@ class Shared:
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] | None = None,
+        recipients: Recipients | None = None,
     ) -> None:
         self.gate = gate
+        self.recipients = recipients
         self.hop = hop
         self.loop = loop
         self.clock = clock
