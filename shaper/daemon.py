@@ -136,7 +136,7 @@ class Daemon:
             ),
             instance=settings.daemon.instance,
             hostname=settings.hostname,
-            proves_dead=wiring.proves_dead(wiring.table(settings)),
+            outcome_of=wiring.outcome_of(wiring.table(settings)),
         )
         wiring.apply(context, settings)
         hop = NextHop(wiring.forward(settings))

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from shaper.config import ConfigError, Settings, split_address
 from shaper.core.judgement import Rules
 from shaper.core.meaning import TableError
-from shaper.core.outcome import Meaning
 from shaper.durable.files import sync_directory
 from shaper.engine.context import Backoff, Context, Pace
 from shaper.feedback.reply import outcome_of_reply
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from shaper.core.case import Case
     from shaper.core.envelope import Envelope
     from shaper.core.meaning import Table
+    from shaper.core.outcome import Outcome
     from shaper.core.reply import Reply
     from shaper.engine.notices import Compose
 
@@ -40,7 +40,7 @@ __all__ = [
     "forward",
     "ingress",
     "limits",
-    "proves_dead",
+    "outcome_of",
     "table",
 ]
 
@@ -63,6 +63,10 @@ def apply(context: Context, settings: Settings) -> None:
     )
     context.enforce = settings.daemon.enforce
     context.retention = settings.privacy.retention_days * 86400.0
+    context.remember = settings.feedback.remember
+    context.deliveries_from_log = bool(
+        settings.feedback.logs or settings.feedback.journal
+    )
     context.defer_when_unavailable = settings.redis.when_unavailable == "defer"
 
 
@@ -143,12 +147,11 @@ def table(settings: Settings) -> Table:
         raise ConfigError(f"feedback.table: {error}") from error
 
 
-def proves_dead(meanings: Table) -> Callable[[Reply, str], bool]:
-    """Return the judgement of refusals by a table of meanings."""
+def outcome_of(meanings: Table) -> Callable[[Reply, str], Outcome]:
+    """Return the judgement of replies by a table of meanings."""
 
-    def judge(reply: Reply, address: str) -> bool:
-        outcome = outcome_of_reply(reply, address, meanings)
-        return outcome.meaning is Meaning.DEAD_ADDRESS
+    def judge(reply: Reply, address: str) -> Outcome:
+        return outcome_of_reply(reply, address, meanings)
 
     return judge
 

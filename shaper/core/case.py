@@ -31,6 +31,9 @@ DOMAINS = 200
 CLIENTS = 50
 STEPS = 100
 _TEXT = 200  # characters of a subject that are kept
+# What people are told of: changes of state, and one found again after a loss.
+# Other lines of the story, such as mail that was returned, are only read.
+_TOLD = frozenset({*Event, "restored"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +77,9 @@ class Case:
     """What one instance knows of a case. Counts are of messages and recipients.
 
     ``onset`` is when the run of sending began that led to the alarm, ``escaped``
-    what left between onset and alarm, ``held`` what was ever held. ``part`` names
-    the instance that keeps this part, "" for a merged case.
+    what left between onset and alarm, ``held`` what was ever held, ``bounces`` and
+    ``complaints`` what was told of the run's recipients since. ``part`` names the
+    instance that keeps this part, "" for a merged case.
     """
 
     id: str
@@ -86,6 +90,8 @@ class Case:
     escaped: tuple[int, int] = (0, 0)
     held: tuple[int, int] = (0, 0)
     delivered: tuple[int, int] = (0, 0)
+    bounces: int = 0
+    complaints: int = 0
     state: State = State.SLOWED
     closed: float = 0.0
     outcome: str = ""
@@ -109,11 +115,17 @@ class Case:
 
     @property
     def untold(self) -> str:
-        """Name of the latest step while nobody was told of it, else ""."""
-        if not self.steps:
+        """Name of the latest change of state while nobody was told of it, else ""."""
+        latest = self.latest
+        if latest is None:
             return ""
-        step = f"{self.state.value}@{self.steps[-1].at:.0f}"
+        step = f"{latest.state}@{latest.at:.0f}"
         return "" if step in self.told else step
+
+    @property
+    def latest(self) -> Step | None:
+        """The latest step that people are told of."""
+        return next((s for s in reversed(self.steps) if s.event in _TOLD), None)
 
     def moved(self, transition: Transition, by: str = "", reason: str = "") -> None:
         """Add a change of state; a return to normal closes the case."""
@@ -168,6 +180,8 @@ class Case:
             "escaped": self.escaped,
             "held": self.held,
             "delivered": self.delivered,
+            "bounces": self.bounces,
+            "complaints": self.complaints,
             "state": self.state.value,
             "closed": self.closed,
             "outcome": self.outcome,
@@ -193,6 +207,8 @@ class Case:
                 escaped=_pair(data["escaped"]),
                 held=_pair(data["held"]),
                 delivered=_pair(data["delivered"]),
+                bounces=int(data.get("bounces", 0)),
+                complaints=int(data.get("complaints", 0)),
                 state=State(data["state"]),
                 closed=moment(data["closed"]),
                 outcome=str(data["outcome"]),
@@ -242,6 +258,8 @@ def merge(parts: Iterable[Case]) -> Case:
     for case in ordered:
         whole.held = _add(whole.held, case.held)
         whole.delivered = _add(whole.delivered, case.delivered)
+        whole.bounces += case.bounces
+        whole.complaints += case.complaints
         whole.domains.update(case.domains)
         whole.clients.update(case.clients)
         whole.told = sorted({*whole.told, *case.told})

@@ -160,9 +160,18 @@ def standing(profile: Profile, model: Model, now: float) -> Evidence:
 
 
 def record_outcome(
-    profile: Profile, model: Model, kind: OutcomeKind, count: int, now: float
+    profile: Profile,
+    model: Model,
+    kind: OutcomeKind,
+    count: int,
+    now: float,
+    *,
+    fresh: bool = True,
 ) -> Evidence:
-    """Take in what became of ``count`` recipients; return the evidence with it."""
+    """Take in what became of ``count`` recipients; return the evidence with it.
+
+    Old news (not ``fresh``) teaches the sender's usual ratio and alarms nobody.
+    """
     elapse(profile, model, now)
     bounds = limits(profile, model)
     if count > 0 and kind is not OutcomeKind.SOFT:
@@ -174,12 +183,14 @@ def record_outcome(
         stolen = min(0.9, max(0.12, 4.0 * normal))
         if kind is OutcomeKind.DELIVERED:
             step = math.log((1.0 - stolen) / (1.0 - normal))
-            profile.cusum = max(0.0, profile.cusum + count * step)
+            if fresh:
+                profile.cusum = max(0.0, profile.cusum + count * step)
             profile.good += count
         else:
             weight = _WEIGHT[kind] * count
-            profile.cusum += weight * math.log(stolen / normal)
-            add_bounces(profile, -0.5 * weight * math.log(normal))
+            if fresh:
+                profile.cusum += weight * math.log(stolen / normal)
+                add_bounces(profile, -0.5 * weight * math.log(normal))
             # What bounces during an alarm is evidence, not this sender's normal.
             if not profile.flagged:
                 profile.bad += count

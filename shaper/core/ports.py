@@ -6,7 +6,7 @@ of an adapter reach the engine as the exceptions named here and no other.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -19,11 +19,14 @@ if TYPE_CHECKING:
         Submission,
     )
     from shaper.core.reply import Reply
+    from shaper.core.sent import Sent
 
 __all__ = [
     "Gate",
     "Ledger",
     "Recipients",
+    "SentMemory",
+    "SentPlace",
     "ShaperError",
     "Spool",
     "SpoolCorruptError",
@@ -117,8 +120,39 @@ class Spool(Protocol):
         """Return the held messages whose log lost lines, and which."""
 
 
+SentPlace: TypeAlias = "tuple[str, Sent]"
+"""Where a message is remembered, and what of it."""
+
+
+class SentMemory(Protocol):
+    """Messages that left, in Redis. Every method may raise StateUnavailableError.
+
+    Ids and recipients are digests (``shaper.core.sent``), ``keep`` is in seconds.
+    """
+
+    async def note(
+        self, messages: Sequence[tuple[Sent, tuple[bytes, ...]]], keep: float
+    ) -> list[SentPlace]:
+        """Store messages, each with the digests of the ids that lead to it."""
+
+    async def find(self, key: bytes, now: float, keep: float) -> SentPlace | None:
+        """Return a message by the digest of its trace id."""
+
+    async def linked(self, one: bytes, now: float, keep: float) -> list[bytes]:
+        """Return the keys of the messages that had an id, the newest first."""
+
+    async def claim(
+        self, place: str, key: bytes, mark: bytes, bit: int, known: int, keep: float
+    ) -> bool:
+        """Return whether an outcome of a recipient is news, over all instances."""
+
+
 class Ledger(Protocol):
     """Shared state in Redis. Every method may raise StateUnavailableError."""
+
+    @property
+    def sent(self) -> SentMemory:
+        """The messages that left."""
 
     async def load(self, sender: str) -> tuple[int, bytes]:
         """Return version and record of a sender, (0, b"") when it is new."""
@@ -169,6 +203,12 @@ class Ledger(Protocol):
 
     async def orders(self, after: str) -> list[tuple[str, bytes]]:
         """Return the orders behind a position ("" from the start)."""
+
+    async def claim(self, what: str, instance: str, seconds: int) -> bool:
+        """Have one instance do a thing: True for the first that asks, again too.
+
+        The claim is forgotten after so many seconds.
+        """
 
     async def claim_epoch(self, token: str) -> bool:
         """Store a token unless one is stored; True when none of ours was.
@@ -255,6 +295,14 @@ class Gate(Protocol):
 
         ``refused`` are the addresses that it did not take, which are not in the
         submission, with its replies. Only accepted mail teaches.
+        """
+
+    async def refused(
+        self, submission: Submission, refused: Mapping[str, Reply]
+    ) -> None:
+        """Tell of recipients that the next hop refused when no message passed.
+
+        ``submission`` has no header facts when there was no DATA.
         """
 
     async def held(self, message: HeldMessage) -> None:

@@ -14,10 +14,24 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Phase", "Reply"]
+__all__ = ["Phase", "Reply", "queue_id"]
 
 # RFC 2034 4, RFC 3463 2: class "." subject "." detail
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?: |$)")
+# How servers name the message that they took: Postfix, Exim, Haraka; Sendmail and
+# OpenSMTPD put the id before their words, qmail the number of its process behind.
+_QUEUED = re.compile(
+    r"(?:queued as |ok id=|message queued \(|ok \d+ qp )([^\s()]{1,80})"
+    r"|([\w.-]{6,80}) message accepted for delivery",
+    re.IGNORECASE,
+)
+_QUEUED_WITHIN = 4000  # characters of a reply that are looked at
+
+
+def queue_id(text: str) -> str:
+    """Return the queue id that an acceptance tells, or ""."""
+    match = _QUEUED.search(text[:_QUEUED_WITHIN])
+    return (match[1] or match[2]).rstrip(".;,") if match else ""
 
 
 class Phase(StrEnum):

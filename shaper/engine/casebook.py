@@ -12,9 +12,12 @@ import logging
 from typing import TYPE_CHECKING
 
 from shaper.core.case import Case, Step, merge
+from shaper.core.evidence import OutcomeKind
 from shaper.core.ports import StateUnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from shaper.core.judgement import Transition
     from shaper.core.message import HeldMessage, Submission
     from shaper.core.record import Record, Run
@@ -88,6 +91,20 @@ class Casebook:
         if case is not None and recipients:
             case.left(recipients)
             self._dirty.add(message.case)
+
+    def heard(
+        self, case_id: str, counts: Mapping[OutcomeKind, int], sent: float
+    ) -> None:
+        """Count bounces and complaints about mail of the run that led to a case."""
+        case = self._cases.get(case_id)
+        if case is None or sent < case.onset:
+            return
+        bounces = counts.get(OutcomeKind.HARD_BOUNCE, 0)
+        complaints = counts.get(OutcomeKind.COMPLAINT, 0)
+        if bounces or complaints:
+            case.bounces += bounces
+            case.complaints += complaints
+            self._dirty.add(case_id)
 
     def mark_told(self, case_id: str, what: str) -> None:
         """Note that people were told of a step."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from shaper.core.contacts import contact_hash
 from shaper.core.judgement import Rules
 from shaper.core.model import Model
+from shaper.core.outcome import Kind, Meaning, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -93,8 +94,10 @@ class Pace:
 class Context:
     """Shared parts. ``enforce`` off means: decide and record, hold nothing.
 
-    ``proves_dead`` tells whether a refusal says that the mailbox does not exist,
-    ``retention`` is how many seconds journal lines are kept that no longer matter.
+    ``outcome_of`` judges what the next hop answered for a recipient, ``retention``
+    is how many seconds journal lines are kept that no longer matter, ``remember``
+    how many a message that left. ``deliveries_from_log`` says that a log tells of
+    deliveries, so that the 250 of a next hop that only queues is none.
     """
 
     ledger: Ledger
@@ -109,8 +112,12 @@ class Context:
     pace: Pace = field(default_factory=Pace)
     enforce: bool = True
     defer_when_unavailable: bool = False
-    proves_dead: Callable[[Reply, str], bool] = lambda _reply, _address: False
+    outcome_of: Callable[[Reply, str], Outcome] = lambda _reply, address: Outcome(
+        Kind.REPLY, Meaning.UNKNOWN, address
+    )
     retention: float = 90 * 86400.0
+    remember: float = 7 * 86400.0
+    deliveries_from_log: bool = False
 
     def hashes(self, addresses: Iterable[str]) -> list[int]:
         """Return the keyed hashes under which recipients are remembered."""

@@ -13,11 +13,11 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from shaper.core.evidence import OutcomeKind, learn, record_outcome
+from shaper.core.evidence import learn
 from shaper.core.judgement import Judgement, fingerprint, judge
-from shaper.core.message import Action, Decision, HeldMessage
+from shaper.core.message import Action, Decision, HeldMessage, RecipientFate
 from shaper.core.ports import SpoolFullError, StateUnavailableError
-from shaper.core.reply import Phase, Reply
+from shaper.core.reply import Phase, Reply, queue_id
 from shaper.core.state import State
 from shaper.engine.company import Company
 from shaper.engine.weighed import Weighed
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from shaper.engine.casebook import Casebook
     from shaper.engine.context import Context
     from shaper.engine.heldmail import HeldMail
+    from shaper.engine.outcomes import Outcomes
     from shaper.engine.senders import Senders
     from shaper.engine.trickle import Trickle
 
@@ -88,6 +89,7 @@ class Gatekeeper:
         held: HeldMail,
         casebook: Casebook,
         trickle: Trickle,
+        outcomes: Outcomes,
         *,
         case_id: Callable[[], str],
         watcher: Watcher,
@@ -99,6 +101,7 @@ class Gatekeeper:
         self._held = held
         self._casebook = casebook
         self._trickle = trickle
+        self._outcomes = outcomes
         self.new_case_id = case_id
         self._watcher = watcher
         self._logins: dict[str, str] = {}
@@ -216,28 +219,28 @@ class Gatekeeper:
     ) -> None:
         """Learn from what the next hop answered; only accepted mail teaches."""
         self._watcher.answered(submission, end)
-        if not submission.sender:
+        accepted = [r.address for r in submission.envelope.recipients]
+        replies = dict(refused) | dict.fromkeys(accepted, end)
+        await self._outcomes.replied(submission, replies)
+        if not end.positive or not submission.sender:
             return
-        dead = self._dead(refused)
-        hashes = []
-        if end.positive:
-            self._weighed.accepted(submission)
-            hashes = self._hashes(submission)
-        if not hashes and not dead:
-            return
-        now = self._context.clock()
+        self._weighed.accepted(submission)
+        self._outcomes.sent.note(submission, accepted, queue_id(end.text))
+        hashes, now = self._hashes(submission), self._context.clock()
 
         def apply(record: Record) -> None:
-            if dead:
-                self._bounced(dead, now, record)
-            if hashes:
-                self._delivered(len(hashes), now, record)
             # Mail of a sender that is not normal passes by an allowance or in
             # observation; it must not become its normal.
-            if hashes and record.state is State.NORMAL:
+            if record.state is State.NORMAL:
                 learn(record.profile, self._context.model, hashes, now)
 
         self._senders.touch(submission.sender, apply)
+
+    async def refused(
+        self, submission: Submission, refused: Mapping[str, Reply]
+    ) -> None:
+        """Take refusals of recipients after which no message passed."""
+        await self._outcomes.replied(submission, refused)
 
     async def trickled(
         self, message: HeldMessage, replies: Mapping[int, Reply]
@@ -245,35 +248,20 @@ class Gatekeeper:
         """Take what became of held mail as evidence: the trickle is also a test."""
         if message.notice:
             return
-        recipients = message.submission.envelope.recipients
-        dead = self._dead({recipients[i].address: r for i, r in replies.items()})
-        good = sum(reply.positive for reply in replies.values())
-        now = self._context.clock()
-
-        def apply(record: Record) -> None:
-            if dead:
-                self._bounced(dead, now, record)
-            if good:
-                self._delivered(good, now, record)
-
-        if dead or good:
-            await self._senders.change(message.submission.sender, apply)
-
-    def _dead(self, replies: Mapping[str, Reply]) -> int:
-        """Count the refusals that prove an address dead."""
-        return sum(
-            self._context.proves_dead(reply, address)
-            for address, reply in replies.items()
-            if reply.permanent
-        )
-
-    def _delivered(self, count: int, now: float, record: Record) -> None:
-        kind = OutcomeKind.DELIVERED
-        record_outcome(record.profile, self._context.model, kind, count, now)
-
-    def _bounced(self, count: int, now: float, record: Record) -> None:
-        kind = OutcomeKind.HARD_BOUNCE
-        record_outcome(record.profile, self._context.model, kind, count, now)
+        submission = message.submission
+        addresses = [r.address for r in submission.envelope.recipients]
+        taken = [r for r in replies.values() if r.positive]
+        if taken:
+            delivered = RecipientFate.DELIVERED
+            accepted = [
+                address
+                for at, address in enumerate(addresses)
+                if message.fates.get(at) is delivered
+                or (at in replies and replies[at].positive)
+            ]
+            self._outcomes.sent.note(submission, accepted, queue_id(taken[0].text))
+        said = {addresses[at]: reply for at, reply in replies.items()}
+        await self._outcomes.replied(submission, said, durable=True)
 
 
 # Logins kept in memory: about 100 octets each.

@@ -59,6 +59,7 @@ class Upkeep:
         await _each(
             engine.trickle.write_owed,
             engine.notices.tell,
+            engine.outcomes.flush,
             engine.senders.flush,
             engine.casebook.flush,
         )
@@ -73,6 +74,7 @@ class Upkeep:
             await self._engine.senders.synchronise()
             self._engine.rebuild_cases()
             self._engine.casebook.touch_all()
+            self._engine.outcomes.sent.rewrite()
             await self._engine.held.republish()
             self._lost = False
         except StateUnavailableError as error:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from shaper.core.meaning import LOCAL, Signals, Table, judge
 from shaper.core.outcome import Kind, Meaning, Outcome
+from shaper.core.reply import queue_id
 
 if TYPE_CHECKING:
     from shaper.core.reply import Reply
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Said",
     "find_address",
-    "next_queue_id",
     "outcome_of_reply",
     "outcome_of_text",
     "parse_said",
@@ -49,7 +49,6 @@ _VERSION = re.compile(
     r"(?:exim|version|v|postfix|sendmail|release|build)\s*$", re.IGNORECASE
 )
 
-_QUEUED = re.compile(r"(?:queued as |ok id=)(\S{1,80})", re.IGNORECASE)
 _PHASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), phase)
     for pattern, phase in (
@@ -256,12 +255,6 @@ def outcome_of_text(
     )
 
 
-def next_queue_id(text: str) -> str:
-    """Return the queue id that an acceptance tells (Postfix, Exim), or ""."""
-    match = _QUEUED.search(text[:MAX_TEXT])
-    return match[1].rstrip(").;,") if match else ""
-
-
 def outcome_of_reply(
     reply: Reply,
     recipient: str,
@@ -289,7 +282,7 @@ def outcome_of_reply(
         reason=verdict.reason,
         message_id=message_id,
         sender=sender,
-        next_queue_id=next_queue_id(text) if reply.positive else "",
+        next_queue_id=queue_id(text) if reply.positive else "",
         diagnostic=text,
         rule=verdict.rule,
     )

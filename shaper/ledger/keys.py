@@ -15,8 +15,10 @@ spread well over the nodes of a cluster, and the whole index is 64 small sets.
     mailshaper:login:<digest>          login of an MTA queue id
     mailshaper:{cases}:...             parts of cases, their index, their senders
     mailshaper:{held}:...              index of held mail by instance
+    mailshaper:sent:...                messages that left (shaper.ledger.sent)
     mailshaper:orders          stream of operators' orders
     mailshaper:epoch:<digest>          an instance's mark: gone when data was lost
+    mailshaper:claim:<digest>          which instance tells of a step, a digest
     mailshaper:{s17}:gone:<digest>     what is known of a suppressed address
     mailshaper:suppressed              stream of the digests that changed
 """
@@ -108,6 +110,14 @@ class Keys:
     def all_suppressed(self) -> str:
         """Return the pattern of every suppressed address's key."""
         return f"{self._prefix}:{{s*}}:gone:*"
+
+    def sent(self, day: int, level: int, bucket: int) -> str:
+        """Return the key of a bucket of messages that left on a day."""
+        return f"{self._prefix}:sent:{day}:{level}:{bucket:x}"
+
+    def claim(self, what: str) -> str:
+        """Return the key that says which instance does a thing."""
+        return f"{self._prefix}:claim:{_digest(what)}"
 
     def epoch(self, token: str) -> str:
         """Return the key of an instance's mark."""

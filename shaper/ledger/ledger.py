@@ -15,6 +15,7 @@ from shaper.ledger.address import client_for
 from shaper.ledger.connection import Connection
 from shaper.ledger.keys import INDEXED, Keys, octets, text
 from shaper.ledger.scripts import CASE, EPOCH, SAVE, SLOT
+from shaper.ledger.sent import SentLedger
 from shaper.ledger.suppressed import Suppressed
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class RedisLedger:
     def __init__(self, connection: Connection, keys: Keys, case_days: int) -> None:
         """``case_days`` is how long a part of a case is kept after its last change."""
         self.suppressed = Suppressed(connection, keys)
+        self.sent = SentLedger(connection, keys)
         self._connection = connection
         self._keys = keys
         self._case_seconds = case_days * _DAY
@@ -285,6 +287,13 @@ class RedisLedger:
         return text(position)
 
     # -- the mark that shows a loss of data
+
+    async def claim(self, what: str, instance: str, seconds: int) -> bool:
+        """Have one instance do a thing: True for the first that asks, again too."""
+        key, own = self._keys.claim(what), octets(instance)
+        if await self._connection.hot("SET", key, own, "NX", "EX", seconds):
+            return True
+        return bool(await self._connection.hot("GET", key) == own)
 
     async def claim_epoch(self, token: str) -> bool:
         """Store a token unless one is stored; True when none of ours was."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from hashlib import sha1
 from importlib import resources
 
-__all__ = ["CASE", "EPOCH", "SAVE", "SLOT", "SUPPRESS", "Script"]
+__all__ = ["CASE", "CLAIM", "EPOCH", "SAVE", "SENT", "SLOT", "SUPPRESS", "Script"]
 
 
 class Script:
@@ -28,4 +28,6 @@ SAVE = Script("save")
 SLOT = Script("slot")
 CASE = Script("case")
 EPOCH = Script("epoch")
+SENT = Script("sent")
+CLAIM = Script("claim")
 SUPPRESS = Script("suppress")

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
+from shaper import wiring
 from shaper.audit import AuditJournal
 from shaper.core.envelope import Client, Envelope, Recipient
 from shaper.core.message import Action, Decision, Submission
@@ -27,6 +28,7 @@ from shaper.engine.assembly import Engine
 from shaper.engine.context import Context
 from shaper.engine.control import Change, Control
 from shaper.engine.upkeep import Upkeep
+from shaper.feedback.table import shipped_table
 from shaper.ledger.ledger import RedisLedger
 from shaper.notify.mail import NoticeSettings, compose
 from shaper.smtp.forward import NextHop as Forwarder
@@ -106,7 +108,7 @@ class EngineBox:
             instance=self.instance,
             hostname="shaper.test",
             enforce=self.enforce,
-            proves_dead=lambda reply, _address: reply.enhanced == "5.1.1",
+            outcome_of=wiring.outcome_of(shipped_table()),
         )
         case_ids = (f"c{self.instance}{next(self._ids)}" for _ in itertools.count())
         notice = NoticeSettings(

@@ -72,6 +72,7 @@ class Gate:
     """"hold" or "commit": where the spool is full."""
     decided: list[Submission] = field(default_factory=list)
     outcomes: list[tuple[dict[str, Reply], Reply]] = field(default_factory=list)
+    refusals: list[tuple[Submission, dict[str, Reply]]] = field(default_factory=list)
     held_messages: list[HeldMessage] = field(default_factory=list)
 
     def _fail(self, name: str) -> None:
@@ -103,6 +104,13 @@ class Gate:
         self._fail("passed")
         assert submission.id
         self.outcomes.append((dict(refused), end))
+
+    async def refused(
+        self, submission: Submission, refused: Mapping[str, Reply]
+    ) -> None:
+        """Write it down."""
+        self._fail("refused")
+        self.refusals.append((submission, dict(refused)))
 
     async def held(self, message: HeldMessage) -> None:
         """Write it down."""

@@ -1,0 +1,264 @@
+"""Messages that left: what is written of them, and how one is found again.
+
+A message that the next hop took is noted in memory and written to Redis within a
+second or so, together with others; a crash loses the last second, and outcomes of
+that mail then find nobody. The newest messages stay in memory: most refusals come
+within seconds, and they are all there is while Redis is away. When that goes on,
+the oldest that were not written are dropped and counted in ``lost``.
+
+A report finds its message by our trace id, by a queue id of the next hop, or by
+Message-ID, and must name somebody to whom the message went: a forged bounce has
+to know both. Each outcome of a recipient is claimed once over all instances.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from shaper.core.outcome import Kind, Meaning
+from shaper.core.ports import StateUnavailableError
+from shaper.core.sent import NOBODY, Sent, mark_of, message_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from shaper.core.message import Submission
+    from shaper.core.outcome import Outcome
+    from shaper.engine.context import Context
+
+__all__ = ["Match", "SentMail"]
+
+_RECENT = 10_000  # messages in memory, about 700 octets each
+_CLAIMED = 20_000  # outcomes in memory, about 200 octets each
+_TOGETHER = 500  # messages of one write
+# A report about a message cannot be older than it; clocks of hosts differ.
+_SKEW = 300.0
+
+
+@dataclass(slots=True)
+class _Recent:
+    sent: Sent
+    ids: tuple[bytes, ...]
+    place: str = ""  # "" until it is in Redis
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The message that a report is about.
+
+    ``mark`` is of the recipient concerned. ``named`` says that the report names it
+    by the very address that the sender used; without, it names a forwarding
+    target, or nobody.
+    """
+
+    sent: Sent
+    place: str
+    mark: bytes
+    named: bool
+
+
+class SentMail:
+    """The memory of messages that left, over ``Context.ledger.sent``."""
+
+    def __init__(self, context: Context) -> None:
+        """Start empty; Redis has what was before."""
+        self._context = context
+        self._recent: OrderedDict[bytes, _Recent] = OrderedDict()
+        self._by_id: dict[bytes, list[bytes]] = {}
+        self._unwritten: dict[bytes, None] = {}
+        self._claimed: OrderedDict[bytes, int] = OrderedDict()
+        self._writing = asyncio.Lock()
+        self.lost = 0
+
+    def note(
+        self, submission: Submission, addresses: Iterable[str], queue_id: str
+    ) -> None:
+        """Remember that the next hop took a message for these recipients."""
+        if not submission.sender:
+            return
+        marks = tuple(mark_of(one) for one in self._context.hashes(addresses))
+        key = self._key("trace", submission.id)
+        ids = []
+        if queue_id:
+            ids.append(self._key("queue", queue_id))
+        if message_id := _bare(submission.message_id):
+            ids.append(self._key("message", message_id))
+        self._forget(key)
+        sent = Sent(key, submission.sender, submission.received, marks)
+        self._recent[key] = _Recent(sent, tuple(ids))
+        for one in ids:
+            self._by_id.setdefault(one, []).append(key)
+        self._unwritten[key] = None
+        while len(self._recent) > _RECENT:
+            self.lost += self._forget(next(iter(self._recent)))
+
+    async def flush(self) -> None:
+        """Write what is not in Redis yet. Raises StateUnavailableError."""
+        async with self._writing:
+            while self._unwritten:
+                batch = [
+                    (key, self._recent[key])
+                    for key in islice(self._unwritten, _TOGETHER)
+                ]
+                places = await self._context.ledger.sent.note(
+                    [(entry.sent, entry.ids) for _, entry in batch],
+                    self._context.remember,
+                )
+                for (key, entry), (place, _) in zip(batch, places, strict=True):
+                    entry.place = place
+                    if self._recent.get(key) is entry:
+                        del self._unwritten[key]
+
+    def rewrite(self) -> None:
+        """Have everything in memory written again: Redis has lost it."""
+        self._unwritten = dict.fromkeys(self._recent)
+
+    async def find(self, outcome: Outcome) -> Match | None:
+        """Return the message and recipient that a report is about.
+
+        Raises StateUnavailableError when only Redis could tell.
+        """
+        weak: Match | None = None
+        for entry, strong in self._in_memory(outcome):
+            match = self._fit(entry.sent, entry.place, outcome, strong=strong)
+            if match is not None and match.named:
+                return match
+            weak = weak or match
+        try:
+            found = await self._in_redis(outcome)
+        except StateUnavailableError:
+            if weak is not None:
+                return weak
+            raise
+        return found if found is not None and found.named else weak or found
+
+    def _ids(self, outcome: Outcome) -> Iterator[tuple[bytes, bool]]:
+        """Yield the ids that a report tells, and whether they are hard to guess.
+
+        A queue id may be short and used again, so it never stands alone.
+        """
+        if outcome.queue_id:
+            yield self._key("queue", outcome.queue_id), False
+        if message_id := _bare(outcome.message_id):
+            yield self._key("message", message_id), True
+
+    def _in_memory(self, outcome: Outcome) -> Iterator[tuple[_Recent, bool]]:
+        if outcome.trace_id:
+            entry = self._recent.get(self._key("trace", outcome.trace_id))
+            if entry is not None:
+                yield entry, True
+        for one, strong in self._ids(outcome):
+            for key in reversed(self._by_id.get(one, ())):
+                yield self._recent[key], strong
+
+    async def _in_redis(self, outcome: Outcome) -> Match | None:
+        weak: Match | None = None
+        memory, keep = self._context.ledger.sent, self._context.remember
+        now = self._context.clock()
+        keys: list[tuple[bytes, bool]] = []
+        if outcome.trace_id:
+            keys.append((self._key("trace", outcome.trace_id), True))
+        ids = self._ids(outcome)
+        while True:
+            for key, strong in keys:
+                found = await memory.find(key, now, keep)
+                if found is None:
+                    continue
+                place, sent = found
+                match = self._fit(sent, place, outcome, strong=strong)
+                if match is not None and match.named:
+                    return match
+                weak = weak or match
+            one = next(ids, None)
+            if one is None:
+                return weak
+            linked = await memory.linked(one[0], now, keep)
+            keys = [(key, one[1]) for key in linked]
+
+    def _fit(
+        self, sent: Sent, place: str, outcome: Outcome, *, strong: bool
+    ) -> Match | None:
+        """Return whom of a message a report is about, None when it is another's."""
+        if outcome.time is not None and outcome.time < sent.time - _SKEW:
+            return None
+        named, original = self._marks(outcome)
+        if named is not None and named in sent.marks:
+            return Match(sent, place, named, named=True)
+        if original is not None and original in sent.marks:
+            return Match(sent, place, original, named=False)
+        if strong and len(sent.marks) == 1:
+            # It was forwarded, or the report hides the address.
+            return Match(sent, place, sent.marks[0], named=False)
+        hidden = named is None and original is None
+        if strong and hidden and outcome.kind is Kind.ARF:
+            return Match(sent, place, NOBODY, named=False)
+        return None
+
+    def _marks(self, outcome: Outcome) -> tuple[bytes | None, bytes | None]:
+        named, original = (
+            mark_of(self._context.hashes([address])[0]) if address else None
+            for address in (outcome.recipient, outcome.original_recipient)
+        )
+        return named, original
+
+    async def claim(self, match: Match, meaning: Meaning) -> bool:
+        """Return whether an outcome is news over all instances; it is none then.
+
+        Of the words about one recipient each kind counts once, and after a death
+        only a complaint is news: who says "delivered" then, spoke of an earlier
+        hop. While Redis is away this instance alone decides.
+        """
+        bit = _BITS.get(meaning, _FAILED)
+        known = 0 if bit in {_DEAD, _COMPLAINED} else _DEAD
+        key = match.sent.key + match.mark
+        before = self._claimed.get(key, 0)
+        if before & (bit | known):
+            return False
+        self._claimed[key] = before | bit
+        while len(self._claimed) > _CLAIMED:
+            self._claimed.popitem(last=False)
+        try:
+            place = match.place
+            if not place:
+                await self.flush()
+                entry = self._recent.get(match.sent.key)
+                place = entry.place if entry else ""
+            if not place:
+                return True
+            return await self._context.ledger.sent.claim(
+                place, match.sent.key, match.mark, bit, known, self._context.remember
+            )
+        except StateUnavailableError:
+            return True
+
+    def _forget(self, key: bytes) -> bool:
+        """Drop a message from memory; return whether it was never written."""
+        entry = self._recent.pop(key, None)
+        if entry is None:
+            return False
+        for one in entry.ids:
+            keys = self._by_id[one]
+            keys.remove(key)
+            if not keys:
+                del self._by_id[one]
+        return self._unwritten.pop(key, _WRITTEN) is not _WRITTEN
+
+    def _key(self, kind: str, text: str) -> bytes:
+        return message_key(self._context.contact_key, kind, text)
+
+
+_WRITTEN = object()
+_DELIVERED, _FAILED, _DEAD, _COMPLAINED = 1, 2, 4, 8
+_BITS = {
+    Meaning.DELIVERED: _DELIVERED,
+    Meaning.DEAD_ADDRESS: _DEAD,
+    Meaning.COMPLAINT: _COMPLAINED,
+}
+
+
+def _bare(message_id: str) -> str:
+    return message_id.strip().strip("<>").strip()
