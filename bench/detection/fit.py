@@ -31,7 +31,7 @@ from shaper.replay.trace import Mail
 
 AIM = 3e-5  # false alarms per sender-day of each age class
 # How the budget is shared: recipients decide bulk and multi, see docs/detection.md.
-SHARES = np.array([1, 1, 1, 1, 2, 2, 2, 4, 1, 2], dtype=float)
+SHARES = np.array([1, 1, 1, 1, 2, 2, 2, 4, 1, 1, 2], dtype=float)
 HUGE = 1e6
 DAY = 86400.0
 AGES = 4
@@ -47,7 +47,8 @@ WITHOUT = {
     "no unfamiliar-mail buckets": range(4),
     "no volume buckets": range(4, 7),
     "no recipient bucket": range(7, 8),
-    "no ceilings of new recipients": range(8, 10),
+    "no repeated lists": range(8, 9),
+    "no ceilings of new recipients": range(9, 11),
     "one time scale (1 h)": (0, 1, 3, 4, 6),
 }
 Rows = list[tuple[int, list[float]]]

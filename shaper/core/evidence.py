@@ -3,7 +3,9 @@
 Each part has a value and a limit of this sender; the part nearest to its limit
 decides. Parts see the same messages on different time scales, so they are not
 added up. ``total`` is the main part's share of its limit times -ln(budget):
-9.2 nats is what an innocent sender reaches on one active day in 10,000.
+9.2 nats is what an innocent sender reaches on one active day in 10,000. A client
+network that is new for the sender adds at most 2.3 nats and a third of what the
+others say, so that it speeds an alarm and never is one.
 
 Pure: the profile is changed, ``now`` is given, equal inputs give equal
 evidence, so a line of the audit journal can be judged again.
@@ -13,7 +15,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from operator import truediv
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -47,8 +48,9 @@ __all__ = [
 BUDGET = 1e-4  # false slow alarms per active sender-day that the limits aim at
 _SLOW = -math.log(BUDGET)
 _BOUNCES = "bounces"
-_NAMES = (*(b.name for b in BUCKETS), _BOUNCES)
-_UNITS = (*(b.unit for b in BUCKETS), "nats")
+_NETWORK = "client network"
+_NAMES = (*(b.name for b in BUCKETS), _BOUNCES, _NETWORK)
+_UNITS = (*(b.unit for b in BUCKETS), "nats", "nats")
 _BOUNCE_LIMIT = 9.0  # nats, the alarm of the CUSUM (Page 1954)
 _BOUNCE_PRIOR = 40.0  # recipients' worth of the population in a sender's ratio
 _BOUNCE_MEMORY = 500.0  # recipients' worth of outcomes remembered
@@ -92,8 +94,7 @@ class Part(NamedTuple):
     note: str
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """What is known against a sender at one moment.
 
     ``limits`` are watch, slow and block in the unit of ``total``; reaching one
@@ -138,14 +139,25 @@ class Evidence:
 
 
 def weigh(
-    profile: Profile, model: Model, recipients: Sequence[int], now: float
+    profile: Profile,
+    model: Model,
+    recipients: Sequence[int],
+    now: float,
+    network: int = 0,
 ) -> Evidence:
-    """Add the cost of a message about to be sent; return the evidence with it."""
+    """Add the cost of a message about to be sent; return the evidence with it.
+
+    ``network`` is the client's (``network_hash``), 0 where it is not known.
+    """
     elapse(profile, model, now)
+    profile.networks.note(network)
     bounds = limits(profile, model)
     if recipients:
         contacts = profile.contacts
-        if all(b < _RUN_OVER * x for b, x in zip(profile.levels, bounds, strict=True)):
+        # The slowest bucket is asked first: it is nearly always the one that says no.
+        if profile.levels[-1] < _RUN_OVER * bounds[-1] and all(
+            b < _RUN_OVER * x for b, x in zip(profile.levels, bounds, strict=True)
+        ):
             contacts.mark = len(contacts)
         add_message(profile, model, contacts.tiers(recipients))
     evidence = _judge(profile, model, bounds)
@@ -208,18 +220,28 @@ def sentence(evidence: Evidence) -> str:
     part = next((p for p in evidence.parts if p.name == evidence.main), None)
     if part is None or part.value <= 0:
         return "Nothing unusual."
+    network = next((p for p in evidence.parts if p.name == _NETWORK), None)
     return (
         f"{part.name.capitalize()}: {part.value:.1f} {part.note}, "
         f"{part.value / part.limit:.0%} of the {part.limit:.1f} at which "
         f"this sender is slowed."
+    ) + (
+        f" A client network that it never used adds {network.value:.1f} of the "
+        f"{network.limit:.1f} nats."
+        if network is not None and network.value > 0
+        else ""
     )
 
 
 def _judge(profile: Profile, model: Model, bounds: list[float]) -> Evidence:
-    values = (*profile.levels, profile.cusum)
-    ends = (*bounds, _BOUNCE_LIMIT)
+    values = (*profile.levels, profile.cusum, 0.0)
+    ends = (*bounds, _BOUNCE_LIMIT, _SLOW)
     shares = list(map(truediv, values, ends))
-    share = max(shares)
+    share = highest = max(shares)
+    if profile.networks.fresh:
+        extra = min(profile.networks.surprise(), _SLOW * highest / 3.0)
+        values = (*profile.levels, profile.cusum, extra)
+        share += extra / _SLOW
     level = Level.NONE
     if share >= model.watch:
         level = Level.WATCH
@@ -231,12 +253,17 @@ def _judge(profile: Profile, model: Model, bounds: list[float]) -> Evidence:
         (_SLOW * model.watch, _SLOW, _SLOW * model.block),
         level,
         tuple(map(Part._make, zip(_NAMES, values, ends, _UNITS, strict=True))),
-        _NAMES[shares.index(share)],
+        _NAMES[shares.index(highest)],
     )
 
 
 def _note_peaks(profile: Profile) -> None:
     if profile.flagged:
-        profile.held = list(map(max, profile.held, profile.levels))
+        profile.held = _highest(profile.held, profile.levels)
     else:
-        profile.peaks = list(map(max, profile.peaks, profile.levels))
+        profile.peaks = _highest(profile.peaks, profile.levels)
+
+
+def _highest(peaks: list[float], levels: list[float]) -> list[float]:
+    # Twice as quick as mapping max.
+    return [v if v > p else p for p, v in zip(peaks, levels, strict=True)]  # noqa: FURB136

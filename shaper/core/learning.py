@@ -66,6 +66,7 @@ def convict(profile: Profile, model: Model, now: float) -> None:
     profile.today = [0.0] * 4
     profile.today_hours = 0
     profile.contacts.forget_run()
+    profile.networks.forget_day()
     _clear(profile)
 
 

@@ -2,7 +2,8 @@
 
 Owns the state only; ``evidence`` and ``learning`` change it. The whole is read
 from Redis and written back for every message, so it is a fixed block of numbers
-followed by the contact memory, three bytes per correspondent.
+followed by the contact memory, three bytes per correspondent, and the client
+networks. Version 1, without networks and with a bucket less, is still read.
 
 Stored bytes are not trusted: anything but what ``encode`` wrote, including
 numbers that are not finite, is a ValueError and never a profile.
@@ -15,17 +16,22 @@ import struct
 
 from shaper.core.contacts import CAPACITY, Contacts
 from shaper.core.model import BUCKETS
+from shaper.core.networks import FRESH, KNOWN, Networks
 from shaper.core.rhythm import BINS
 
 __all__ = ["Profile"]
 
 _N = len(BUCKETS)
-_VERSION = 1
+_VERSION, _BEFORE = 2, 1
+_ADDED = 8  # the bucket that version 1 did not have
 _KIND_BYTES = 12
 # version, kind, flagged; day, active days, hours, mark, epoch and number of contacts
 _HEAD = struct.Struct(f"<B{_KIND_BYTES}s?qIIIqI")
 # Times and levels in full; what is learned once a day in single precision.
 _BODY = struct.Struct(f"<{6 + _N}d{13 + 3 * _N}f{BINS}s")
+_BODY_BEFORE = struct.Struct(f"<{5 + _N}d{10 + 3 * _N}f{BINS}s")
+# Numbers of known and fresh networks, whether today had any, days and changes.
+_NETWORKS = struct.Struct("<BB?ff")
 _HUGE = 1e30
 
 
@@ -58,6 +64,7 @@ class Profile:
         "kind",
         "levels",
         "long_weight",
+        "networks",
         "peaks",
         "powers",
         "seen",
@@ -89,6 +96,7 @@ class Profile:
         self.hours = bytearray(BINS)
         self.held = [0.0] * _N
         self.contacts = Contacts(epoch=int(created // 21600))
+        self.networks = Networks()
 
     @classmethod
     def new(cls, now: float, kind: str) -> Profile:
@@ -137,7 +145,17 @@ class Profile:
             *self.held,
             bytes(self.hours),
         )
-        return b"".join((head, body, contacts.marks, contacts.ages))
+        nets = self.networks
+        used = _NETWORKS.pack(
+            len(nets.known) // 2,
+            len(nets.fresh) // 2,
+            nets.today,
+            nets.days,
+            nets.changes,
+        )
+        return b"".join(
+            (head, body, contacts.marks, contacts.ages, used, nets.known, nets.fresh)
+        )
 
     @classmethod
     def decode(cls, raw: bytes) -> Profile:
@@ -146,14 +164,21 @@ class Profile:
             version, kind, flagged, day, days, today, mark, epoch, count = (
                 _HEAD.unpack_from(raw)
             )
-            *numbers, hours = _BODY.unpack_from(raw, _HEAD.size)
+            layout = _BODY_BEFORE if version == _BEFORE else _BODY
+            *numbers, hours = layout.unpack_from(raw, _HEAD.size)
+            start = _HEAD.size + layout.size
+            end = start + 3 * count
+            networks = Networks()
+            if version != _BEFORE:
+                networks, end = _networks(raw, end)
         except struct.error as error:
             msg = f"a stored profile is cut short: {len(raw)} bytes"
             raise ValueError(msg) from error
-        start = _HEAD.size + _BODY.size
-        if version != _VERSION or count > CAPACITY or len(raw) != start + 3 * count:
+        if version not in {_VERSION, _BEFORE} or count > CAPACITY or len(raw) != end:
             msg = f"a stored profile has version {version} and {count} contacts"
             raise ValueError(msg)
+        if version == _BEFORE:
+            numbers = _with_new_bucket(numbers)
         # One sum finds every NaN and infinity; only the times may be negative.
         if not math.isfinite(sum(numbers)) or min(numbers[2:]) < 0:
             msg = "a stored profile has a number that is not finite or negative"
@@ -181,6 +206,33 @@ class Profile:
         self.powers = numbers[i + _N : i + 2 * _N]
         self.held = numbers[i + 2 * _N :]
         self.hours = bytearray(hours)
-        end = start + 2 * count
-        self.contacts = Contacts(raw[start:end], raw[end:], epoch, min(mark, count))
+        middle, end = start + 2 * count, start + 3 * count
+        self.contacts = Contacts(
+            raw[start:middle], raw[middle:end], epoch, min(mark, count)
+        )
+        self.networks = networks
         return self
+
+
+def _networks(raw: bytes, start: int) -> tuple[Networks, int]:
+    """Return the client networks stored there, and where they end."""
+    found = Networks()
+    known, fresh, found.today, found.days, found.changes = _NETWORKS.unpack_from(
+        raw, start
+    )
+    if known > KNOWN or fresh > FRESH or not 0 <= found.changes <= found.days < _HUGE:
+        msg = f"a stored profile has {known} and {fresh} networks"
+        raise ValueError(msg)
+    start += _NETWORKS.size
+    middle, end = start + 2 * known, start + 2 * (known + fresh)
+    found.known, found.fresh = raw[start:middle], raw[middle:end]
+    return found, end
+
+
+def _with_new_bucket(numbers: list[float]) -> list[float]:
+    """Return version 1's numbers with an empty bucket more in each of four rows."""
+    fixed, rest, old = 6, 13, _N - 1
+    starts = [fixed, *(fixed + old * k + rest for k in (1, 2, 3))]
+    for start in reversed(starts):
+        numbers.insert(start + _ADDED, 0.0)
+    return numbers

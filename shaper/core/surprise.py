@@ -9,7 +9,6 @@ recipients could lower would let a thief hide behind them.
 from __future__ import annotations
 
 import math
-from operator import add, mul, truediv
 from typing import TYPE_CHECKING
 
 from shaper.core.model import BUCKETS, age_class
@@ -34,8 +33,8 @@ __all__ = [
 
 _N = len(BUCKETS)
 _RATES = tuple(-1.0 / b.tau for b in BUCKETS)
-_UNFAMILIAR = 4  # the first buckets take messages to unfamiliar recipients
-_VOLUME = 6  # these too, and any other; those after count
+_VOLUME = 4  # the first buckets take messages to unfamiliar recipients, these two any
+_COUNTS = 6  # those from here on count
 _BASE = 0.5  # nats of any message, however familiar its recipients
 _MORE = 0.6  # how the number of recipients of one message counts: its logarithm
 _ODD = 1.3  # weight of an odd hour
@@ -46,12 +45,12 @@ _TIER_PRIOR = 40.0  # messages' worth of the population in a sender's own counts
 # its own limit as it goes.
 _QUICK_PRIOR, _QUICK_FADE = 6.0, 59.0 / 60.0
 _LONG_PRIOR, _LONG_FADE = 30.0, 239.0 / 240.0
-_LONG = 8  # the first bucket with long memory
+_LONG = 9  # the first bucket with long memory
 _PRIORS = (_QUICK_PRIOR,) * _LONG + (_LONG_PRIOR,) * (_N - _LONG)
 _FADES = (_QUICK_FADE,) * _LONG + (_LONG_FADE,) * (_N - _LONG)
 # Powers of the mean over daily peaks: the third lies between usual and highest;
 # new recipients get a lower one, or a ramp would lift its own limit.
-_POWERS = (3.0,) * 8 + (1.5, 1.5)
+_POWERS = (3.0,) * _LONG + (1.5,) * (_N - _LONG)
 _ROOTS = tuple(1.0 / p for p in _POWERS)
 _LEAST_STRANGER = 1.5  # nats of a never-seen recipient, in the recipient bucket
 _DAILY_LESSON = 10.0  # messages' worth of tier counts that one day can teach
@@ -92,11 +91,19 @@ def limits(profile: Profile, model: Model) -> list[float]:
     scale = model.scales[age]
     quick = _QUICK_PRIOR + profile.weight
     weights = (quick,) * _LONG + (_LONG_PRIOR + profile.long_weight,) * (_N - _LONG)
-    # Written for speed, since every message asks: map and zip run in C.
-    learned = map(add, map(mul, _PRIORS, model.peaks[age]), profile.powers)
-    peaks = map(pow, map(truediv, learned, weights), _ROOTS)
-    sums = map(add, model.offsets, peaks)
-    return [scale * f * s for f, s in zip(model.factors[age], sums, strict=True)]
+    return [
+        scale * f * (o + ((n * p + q) / w) ** root)
+        for f, o, n, p, q, w, root in zip(
+            model.factors[age],
+            model.offsets,
+            _PRIORS,
+            model.peaks[age],
+            profile.powers,
+            weights,
+            _ROOTS,
+            strict=True,
+        )
+    ]
 
 
 def mean_powers(profile: Profile) -> list[float]:
@@ -144,19 +151,29 @@ def add_message(
         cost = _MORE * log(max(known, 1))
     cost += _BASE + _ODD * oddness(profile.hours, model.rhythm, profile.seen)
     levels = profile.levels
-    for i in range(0 if never or once else _UNFAMILIAR, _VOLUME):
-        levels[i] += cost
+    if never or once:
+        # Written out for speed, since every message comes here.
+        levels[0] += cost
+        levels[1] += cost
+        levels[2] += cost
+        levels[3] += cost
+    levels[_VOLUME] += cost
+    levels[_VOLUME + 1] += cost
     # Counted plainly: what is worth little in surprise still adds up in two hours.
     levels[6] += 1.0 + 0.5 * log(1.0 + known + lately + once + never)
-    reach = never * max(cost3, _LEAST_STRANGER) + once * cost2 + lately * cost1
+    strangers = never * max(cost3, _LEAST_STRANGER)
+    # One message to many strangers is an announcement; a second one right after it
+    # is a mailing. Only what the recipient bucket already holds counts again.
+    levels[8] = min(levels[8] + min(strangers, levels[7]), _FULL)
+    reach = strangers + once * cost2 + lately * cost1
     levels[7] = min(levels[7] + reach, _FULL)
-    levels[8] = min(levels[8] + never, _FULL)
     levels[9] = min(levels[9] + never, _FULL)
+    levels[10] = min(levels[10] + never, _FULL)
 
 
 def add_bounces(profile: Profile, cost: float) -> None:
     """Add the cost of bad outcomes to the buckets that count messages."""
-    for i in range(_VOLUME):
+    for i in range(_COUNTS):
         profile.levels[i] = min(profile.levels[i] + cost, _FULL)
 
 
@@ -188,6 +205,7 @@ def close_day(profile: Profile, model: Model, day: int) -> None:
     count = sum(profile.today)
     if count > 0:
         note_day(profile.hours, ended, profile.today_hours)
+        profile.networks.close_day()
         profile.today_hours = 0
         share = min(1.0, _DAILY_LESSON / count)
         tiers = [

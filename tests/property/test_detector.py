@@ -77,6 +77,7 @@ def test_more_recipients_are_never_less_evidence(past, whom):
     # the others, whose cost depends on the least familiar.
     assert b.parts[7].value >= a.parts[7].value
     assert b.parts[8].value >= a.parts[8].value
+    assert b.parts[9].value >= a.parts[9].value
 
 
 @given(history, gaps, gaps)

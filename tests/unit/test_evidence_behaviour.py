@@ -219,3 +219,29 @@ def test_the_trickle_lengthens_while_evidence_stays_and_recovers_with_it():
         released += 1
         spent += next_release_after(released - 1, 1.0)
     assert released <= 10
+
+
+@pytest.mark.parametrize("pause", [10.0, 60.0])
+def test_a_second_list_of_strangers_right_after_the_first_is_held(pause):
+    profile, end = office_worker()
+    rng = random.Random(3)
+    lists = [[rng.getrandbits(64) for _ in range(20)] for _ in range(2)]
+    now = end + 10 * HOUR
+    first = weigh(profile, MODEL, lists[0], now)
+    assert first.level < Level.SLOW
+    learn(profile, MODEL, lists[0], now)
+    second = weigh(profile, MODEL, lists[1], now + pause)
+    assert second.level >= Level.SLOW
+
+
+def test_one_list_and_some_answers_to_strangers_are_not_repeated_lists():
+    profile, end = office_worker()
+    rng = random.Random(3)
+    now = end + 10 * HOUR
+    whom = [rng.getrandbits(64) for _ in range(20)]
+    weigh(profile, MODEL, whom, now)
+    learn(profile, MODEL, whom, now)
+    for n in range(3):
+        evidence = weigh(profile, MODEL, [rng.getrandbits(64)], now + 60 * n)
+        part = next(p for p in evidence.parts if p.name.startswith("repeated"))
+        assert part.value < part.limit / 2
