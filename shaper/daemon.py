@@ -20,8 +20,9 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from shaper import systemd, wiring
+from shaper import suppressing, systemd, wiring
 from shaper.admin import AdminServer
+from shaper.admin_suppress import suppress_commands
 from shaper.audit import AuditJournal
 from shaper.config import ConfigError, Settings, changed, load, split_address
 from shaper.core.ports import ShaperError, StateUnavailableError
@@ -75,6 +76,7 @@ class Daemon:
             engine, upkeep, ledger = await self._start_engine(monitor)
             # Before mail comes: a state that only Redis knows has no case here yet.
             await upkeep.resynchronise()
+            await suppressing.start(engine, self._settings, self._exit)
             await self._listen(engine, ledger)
             monitor.attach(engine, self._spool, self._refits.path)
             loop.add_signal_handler(signal.SIGHUP, self._reload, engine)
@@ -87,6 +89,7 @@ class Daemon:
             work = [
                 asyncio.create_task(engine.trickle.run(drained)),
                 asyncio.create_task(upkeep.run(drained)),
+                asyncio.create_task(engine.suppression.run(drained)),
                 asyncio.create_task(self._refits.run(self._stop)),
                 asyncio.create_task(self._watchdog()),
             ]
@@ -168,6 +171,7 @@ class Daemon:
             Control(engine),
             journal=self._audit.replay,
             forget=partial(_forget, engine, self._audit),
+            more=suppress_commands(engine.suppression_list),
         )
         await admin.start(settings.admin_socket, settings.admin.group)
         self._exit.push_async_callback(admin.stop)
@@ -176,7 +180,10 @@ class Daemon:
         for address in settings.policy.listen:
             await _open(address, policy.listen, policy.listen_unix)
         ingress = self._ingress = Ingress(
-            wiring.ingress(settings), engine.gate, self._hop
+            wiring.ingress(settings),
+            engine.gate,
+            self._hop,
+            recipients=engine.suppression,
         )
         self._sockets.push_async_callback(ingress.stop, settings.daemon.grace)
         for address in settings.hop.listen:
@@ -215,6 +222,7 @@ class Daemon:
         self._ingress.apply(wiring.ingress(settings))
         self._spool.limits = wiring.limits(settings)
         wiring.apply(engine.context, settings)
+        suppressing.apply(engine, settings)
         engine.notices.compose = wiring.composer(settings)
         _level(settings)
         self._settings = settings

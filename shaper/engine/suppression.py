@@ -251,9 +251,8 @@ class Suppression:
         if outcome.kind is Kind.REPLY:
             return False
         host = outcome.remote_mta.casefold()
-        if host in self.settings.own:
-            return False
-        return not any(mark in host for mark in ("127.0.0.1", "::1", "localhost"))
+        own = ("127.0.0.1", "::1", "localhost", *self.settings.own)
+        return not any(name in host for name in own)
 
     async def apply(self, folded: str, event: Event, *, bulk: bool) -> None:
         """Take an event into an entry. Raises StateUnavailableError."""
