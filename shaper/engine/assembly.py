@@ -74,6 +74,7 @@ class Engine:
             self.watcher,
             self.gate.login_of,
         )
+        self.outcomes.suppression = self.suppression
         self.confirming = Confirming(context, self.delivery, self.suppression)
         self.suppression_list = SuppressionList(context, self.suppression)
         self.notices = Notices(context, self.casebook, self.delivery, compose)

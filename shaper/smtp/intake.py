@@ -25,6 +25,7 @@ from shaper.core.reply import Phase, Reply
 from shaper.smtp.data import DataScanner
 from shaper.smtp.header import read_header, split_header, without_fields
 from shaper.smtp.identity import identify
+from shaper.smtp.refusals import report
 from shaper.smtp.trace import own_mark, protocol_name, trace_field
 
 if TYPE_CHECKING:
@@ -186,6 +187,11 @@ class Intake:
             author=facts.author,
         )
 
+    @property
+    def _refused(self) -> dict[str, Reply]:
+        """The recipients that the next hop did not take."""
+        return {r.address: reply for r, reply in self._offers if not _taken(reply)}
+
     def _trace(self, envelope: Envelope) -> bytes:
         extended, tls = self._protocol
         utf8 = envelope.parameter("SMTPUTF8") is not None
@@ -202,11 +208,11 @@ class Intake:
         unknown = next((r for _, r in self._offers if provisional(r)), None)
         if unknown is not None:
             return await self._refuse(replace(unknown, phase=Phase.DATA))
-        refused = {r.address: reply for r, reply in self._offers if not _taken(reply)}
+        refused = self._refused
         answer = await transaction.data()
         if answer.code != _GO_AHEAD:
             await self._refuse(answer)
-            await self._report(self._gate.passed(submission, refused, answer))
+            await report(self._id, self._gate.passed(submission, refused, answer))
             return answer
         for piece in start:
             await transaction.write(piece)
@@ -219,7 +225,7 @@ class Intake:
         if not scanner.done:
             await self.drain()
         answer = await transaction.finish()
-        await self._report(self._gate.passed(submission, refused, answer))
+        await report(self._id, self._gate.passed(submission, refused, answer))
         return answer
 
     async def _hold(
@@ -245,19 +251,10 @@ class Intake:
             return await self._refuse(_SPOOL_FULL)
         finally:
             writer.abort()
-        await self._report(self._gate.held(message))
+        await report(self._id, self._gate.held(message))
+        if refused := self._refused:
+            await report(self._id, self._gate.refused(submission, refused))
         return Reply(250, (f"2.0.0 Held for review as {self._id}",))
-
-    async def _report(self, telling: Awaitable[None]) -> None:
-        """Tell the engine; its failure must not change what has happened.
-
-        The message is delivered or durable by now: any other reply than the
-        true one would send it twice.
-        """
-        try:
-            await telling
-        except Exception:  # per attempt; logged with its traceback
-            log.exception("%s: the engine failed to note the outcome", self._id)
 
 
 def _taken(reply: Reply) -> bool:

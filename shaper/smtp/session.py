@@ -29,6 +29,7 @@ from shaper.smtp.parameters import (
     parse_attributes,
     parse_path,
 )
+from shaper.smtp.refusals import tell_refusals
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -266,8 +267,14 @@ class Session(Connection):
 
     async def _abandon(self) -> None:
         transaction, self._transaction = self._transaction, None
-        if transaction is not None:
-            await transaction.abandon()
+        if transaction is None:
+            return
+        await transaction.abandon()
+        sender, client = self._sender, self._client
+        if self._offers and not self._accepted and client and sender is not None:
+            await tell_refusals(
+                self._shared, sender, self._parameters, client, self._offers
+            )
 
     def _who(self) -> Client:
         """Return the client of this transaction: what the MTA told, or facts."""
