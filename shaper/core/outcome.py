@@ -65,7 +65,7 @@ class Outcome:
     queue_id: str = ""  # of the MTA that speaks
     next_queue_id: str = ""  # given by the next hop on acceptance
     remote_mta: str = ""
-    trace_id: str = ""  # our own trace header, found in a returned message
+    trace_id: str = ""  # our id, from the Received field of a returned message
     diagnostic: str = ""  # the text that was judged
     rule: str = ""  # name of the table entry that decided
     time: float | None = None  # epoch seconds, if the source tells it

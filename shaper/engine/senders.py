@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from shaper.core.ports import SpoolFullError, StateUnavailableError
@@ -44,6 +44,9 @@ _CACHED = 2000
 # Instances collide on one sender only while both take its mail in the same
 # millisecond; five rounds of bad luck in a row means Redis is misbehaving.
 _ROUNDS = 5
+# Changes by ``touch`` that are learned again after a collision. While Redis is
+# away they would grow without end; older ones are then lost in a collision.
+_LATE = 200
 
 
 @dataclass(slots=True)
@@ -51,6 +54,9 @@ class _Entry:
     version: int
     record: Record
     dirty: bool = False
+    # What was learned since the record was stored: to be learned again when
+    # another instance's record takes the place of this one.
+    late: list[Callable[[Record], object]] = field(default_factory=list)
     # What the journal's line is still to say, None when none is owed.
     owed: dict[str, Any] | None = None
 
@@ -166,6 +172,8 @@ class Senders:
         entry = self._cache.get(sender)
         if entry:
             apply(entry.record)
+            entry.late.append(apply)
+            del entry.late[:-_LATE]
             entry.dirty = True
 
     async def flush(self) -> None:
@@ -176,8 +184,9 @@ class Senders:
         for sender in [name for name, entry in self._cache.items() if entry.dirty]:
             async with self._locked(sender):
                 entry = self._cache.get(sender)
-                if entry and entry.dirty:
-                    await self._store(sender, entry)
+                for _ in range(_ROUNDS):
+                    if not (entry and entry.dirty) or await self._store(sender, entry):
+                        break
         for sender in [n for n, e in self._cache.items() if e.owed is not None]:
             await self.assure(sender)
 
@@ -214,6 +223,7 @@ class Senders:
         dirty, and the journal has what must not be lost.
         """
         entry.dirty = False
+        late = len(entry.late)
         state = entry.record.state.value
         raw = entry.record.encode()
         save = self._context.ledger.save
@@ -228,9 +238,14 @@ class Senders:
             self._unreachable(error)
             return True
         entry.version = version
-        if not done:
-            entry.record = self._parsed(sender, current)
-        return done
+        if done:
+            del entry.late[:late]
+            return True
+        entry.record = self._parsed(sender, current)
+        for learned in entry.late:
+            learned(entry.record)
+        entry.dirty = bool(entry.late)
+        return False
 
     def _parsed(self, sender: str, raw: bytes) -> Record:
         """Return a stored record; a damaged or missing one is rebuilt."""

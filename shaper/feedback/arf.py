@@ -1,7 +1,7 @@
 """Read complaints: ARF reports and the forms of providers that predate it.
 
 RFC 5965 (the format), RFC 6591 (authentication failures), RFC 6650 (use). The
-recipient is often redacted; then the message id, the trace header or the
+recipient is often redacted; then the message id, the trace field or the
 envelope sender of the returned message must identify what was complained about.
 """
 

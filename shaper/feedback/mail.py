@@ -4,7 +4,7 @@ One intake for what a bounce mailbox, a Maildir or LMTP delivers. Complaints are
 looked for first, then a standard report, a provider's JSON, then prose. A mail
 that is none of these gives no outcome, so that replies of people and vacation
 notes change nothing. Whether the message was ours is not decided here: the
-outcome carries message id, trace header and sender for that.
+outcome carries message id, trace field and sender for that.
 
 Total: any octets give a list, in linear time and bounded memory.
 RFC 3464, RFC 3462, RFC 5965, RFC 3834 (auto replies).
@@ -18,7 +18,7 @@ from shaper.core.outcome import Kind, Meaning, Outcome
 from shaper.feedback.arf import Complaint, read_complaints
 from shaper.feedback.bounce import from_prose, from_report
 from shaper.feedback.mime import Part, parse_mail
-from shaper.feedback.returned import TRACE_HEADER, message_id_of, read_returned
+from shaper.feedback.returned import message_id_of, read_returned, trace_id_of
 from shaper.feedback.ses import read_notification
 
 if TYPE_CHECKING:
@@ -86,6 +86,6 @@ def _complained(complaint: Complaint) -> Iterator[Outcome]:
             feedback_type=kind,
             sender=complaint.sender,
             remote_mta=complaint.source,
-            trace_id=complaint.returned.get(TRACE_HEADER),
+            trace_id=trace_id_of(complaint.returned),
             diagnostic=complaint.text,
         )

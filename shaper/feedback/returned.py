@@ -2,7 +2,7 @@
 
 Both are cut out of the parts of a mail: the text that the server wrote, and the
 header of the message that came back, by which it is found again (message id,
-our trace header, envelope sender). Nothing here judges. Total.
+our trace field, envelope sender). Nothing here judges. Total.
 """
 
 from __future__ import annotations
@@ -19,9 +19,14 @@ from shaper.feedback.reply import ADDRESS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["TRACE_HEADER", "Returned", "addresses_in", "message_id_of", "read_returned"]
+__all__ = [
+    "Returned",
+    "addresses_in",
+    "message_id_of",
+    "read_returned",
+    "trace_id_of",
+]
 
-TRACE_HEADER = "x-mailshaper-trace"
 MESSAGE_TYPES = frozenset(
     {
         "message/rfc822",
@@ -32,6 +37,12 @@ MESSAGE_TYPES = frozenset(
     }
 )
 _ADDRESS = re.compile(ADDRESS)
+# The trace field of a shaper (shaper.smtp.trace), whatever its host is called: the
+# id is looked up, and one that is not ours is not found.
+_TRACE = re.compile(
+    r"by \S{1,255} \(mailshaper\) with [A-Z0-9]{1,12} id ([\w.-]{1,64})", re.ASCII
+)
+_TOPMOST = 30  # Received fields that are looked at
 _TAG = re.compile(r"<[^<>]{0,2000}>")
 _FIRST_FIELD = re.compile(
     r"(?:return-path|received|from|to|date|subject|message-id|delivered-to|"
@@ -60,6 +71,18 @@ def addresses_in(values: Iterable[str], limit: int = 20_000) -> list[str]:
 def message_id_of(headers: Headers) -> str:
     """Return a message id without brackets and blanks, or ""."""
     return headers.get("message-id").strip().strip("<>").strip()
+
+
+def trace_id_of(headers: Headers) -> str:
+    """Return the id under which a shaper passed a message last, or "".
+
+    Fields stand above the ones that were there before (RFC 5321 4.4), so whatever
+    the writer of the message invented stands below the shaper's own.
+    """
+    for value in headers.all("received")[:_TOPMOST]:
+        if match := _TRACE.match(" ".join(value[:500].split())):
+            return match[1]
+    return ""
 
 
 def _human(parts: list[Part]) -> str:
@@ -106,7 +129,7 @@ def read_returned(parts: list[Part]) -> Returned:
     return Returned(
         own=own,
         message_id=message_id_of(headers),
-        trace_id=headers.get(TRACE_HEADER),
+        trace_id=trace_id_of(headers),
         sender=senders[0] if senders else "",
         to=tuple(addresses_in(headers.all("to") + headers.all("cc"))[:1000]),
         by_list=bool(headers.get("list-id") or headers.get("x-beenthere")),

@@ -16,7 +16,11 @@ HEAD = (
     "MIME-Version: 1.0\n"
 )
 RETURNED = (
-    "Return-Path: <alice@example.net>\nX-Mailshaper-Trace: t-1\n"
+    "Return-Path: <alice@example.net>\n"
+    "Received: from out.example.net (out.example.net [192.0.2.9])\n"
+    "\tby mx.example.org (Postfix) with ESMTPS id 4F00D\n"
+    "Received: by out.example.net (mailshaper) with ESMTP id t-1;\n\tWed, 25 Nov 2026\n"
+    "Received: by out.example.net (mailshaper) with ESMTP id forged-below;\n"
     "Message-ID: <m1@example.net>\nFrom: alice@example.net\nTo: bob@example.org\n"
     "Subject: Hi\n\nHi\n"
 )
