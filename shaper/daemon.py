@@ -20,8 +20,9 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from shaper import suppressing, systemd, wiring
+from shaper import journal, suppressing, systemd, wiring
 from shaper.admin import AdminServer
+from shaper.admin_proofs import proof_commands
 from shaper.admin_suppress import suppress_commands
 from shaper.audit import AuditJournal
 from shaper.config import ConfigError, Settings, changed, load, split_address
@@ -40,6 +41,8 @@ from shaper.smtp.forward import NextHop
 from shaper.smtp.ingress import Ingress
 from shaper.smtp.send import send
 from shaper.spool.spool import FileSpool
+from shaper.telling import Telling
+from shaper.watchers import Journaling, Watchers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -82,7 +85,9 @@ class Daemon:
             loop.add_signal_handler(signal.SIGHUP, self._reload, engine)
             if early.is_set():
                 self._reload(engine)
-            log.info("ready: %s", self._summary(engine))
+            journal.daemon_started(
+                self._settings.daemon.instance, self._summary(engine)
+            )
             systemd.notify("READY=1")
             # Open transactions end first: what they change is still told and kept.
             drained = asyncio.Event()
@@ -92,12 +97,13 @@ class Daemon:
                 asyncio.create_task(engine.suppression.run(drained)),
                 asyncio.create_task(self._refits.run(self._stop)),
                 asyncio.create_task(self._watchdog()),
+                asyncio.create_task(self._telling.run(self._stop)),
             ]
             stopped = asyncio.create_task(self._stop.wait())
             await asyncio.wait({stopped, *work}, return_when=asyncio.FIRST_COMPLETED)
             self._stop.set()
             systemd.notify("STOPPING=1")
-            log.info("stopping")
+            journal.daemon_stopping(self._settings.daemon.instance)
             await self._sockets.aclose()
             drained.set()
             for task in work:
@@ -151,13 +157,13 @@ class Daemon:
             context,
             partial(send, hop),
             _case_id,
-            wiring.composer(settings),
-            monitor.metrics,
+            watcher=Watchers(monitor.metrics, Journaling()),
         )
         self._refits = Refits(
             context, state / "model.json", url, settings.redis.key_prefix
         )
         self._refits.load()
+        self._telling = Telling(engine, settings)
         await engine.restore(audit.replay())
         self._audit = audit
         return engine, Upkeep(engine, secrets.token_hex(8)), ledger
@@ -171,7 +177,8 @@ class Daemon:
             Control(engine),
             journal=self._audit.replay,
             forget=partial(_forget, engine, self._audit),
-            more=suppress_commands(engine.suppression_list),
+            more=suppress_commands(engine.suppression_list)
+            | proof_commands(self._audit.replay),
         )
         await admin.start(settings.admin_socket, settings.admin.group)
         self._exit.push_async_callback(admin.stop)
@@ -215,6 +222,7 @@ class Daemon:
             return
         applied, restart = changed(self._settings, settings)
         try:
+            self._telling.apply(settings)
             self._hop.apply(wiring.forward(settings))
         except ConfigError as error:
             log.error("configuration not reloaded: %s", error)
@@ -223,7 +231,6 @@ class Daemon:
         self._spool.limits = wiring.limits(settings)
         wiring.apply(engine.context, settings)
         suppressing.apply(engine, settings)
-        engine.notices.compose = wiring.composer(settings)
         _level(settings)
         self._settings = settings
         log.info("configuration reloaded: %s", ", ".join(applied) or "nothing new")
@@ -271,15 +278,14 @@ def _case_id() -> str:
 
 
 def _level(settings: Settings) -> None:
+    journal.set_up(settings.log.format)
     logging.getLogger().setLevel(settings.log.level.upper())
     logging.getLogger("mail.log").setLevel(logging.WARNING)  # aiosmtpd's
 
 
 def main(path: Path | None) -> int:
     """Run the daemon; return the exit status."""
-    logging.basicConfig(
-        stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", force=True
-    )
+    journal.set_up("text")
     try:
         settings = load(path)
         _level(settings)

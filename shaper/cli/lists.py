@@ -17,7 +17,14 @@ from shaper.core.text import bland
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["audit_line", "case_lines", "message_lines", "queue_total", "status_lines"]
+__all__ = [
+    "audit_line",
+    "case_lines",
+    "message_lines",
+    "queue_total",
+    "status_lines",
+    "verified_line",
+]
 
 
 _MOST_DAMAGED = 5
@@ -137,13 +144,22 @@ def audit_line(line: dict[str, Any]) -> str:
     if plans := rest.pop("plans", None):
         words.append(f"{len(plans)} planned")
     rest.pop("since", None)
-    rest.pop("evidence", None)
+    for long in ("evidence", "proof"):
+        rest.pop(long, None)
     words += [f"{bland(k)}={_value(v)}" for k, v in rest.items()]
     if by:
         words.append(f"by {bland(str(by))}")
     if reason:
         words.append(f'"{bland(str(reason))}"')
     return "  ".join(words)
+
+
+def verified_line(line: dict[str, Any]) -> str:
+    """Return the outcome of computing one alarm again."""
+    at = clock(line["at"]) if isinstance(line.get("at"), int | float) else "-"
+    outcome = "same" if line["same"] else f"differs: {bland(str(line['why']))}"
+    who = f"{bland(str(line['sender']))}  {bland(str(line['case']))}"
+    return f"{at}  {who}  {outcome}. {bland(str(line['says']))}"
 
 
 def _value(value: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,9 @@ from shaper.cli.change import register_queue
 from shaper.cli.options import Filter, Json, Name, OfSender, Sender, client, words
 from shaper.cli.output import print_json, say
 from shaper.cli.times import moment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["register"]
 
@@ -146,11 +149,20 @@ def audit(
         str,
         typer.Option("--sender", metavar="SENDER", help="Only this sender (or case)."),
     ] = "",
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify", help="Compute the evidence of every alarm again; 1: differs."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show the audit journal: what changed, who did it, and why."""
     at = moment(since, "--since", past=True) if since else 0.0
     ask = client(context).ask
+    if verify:
+        _verify(ask, at, sender, as_json=as_json)
+        return
     if as_json:
         ask("audit", print_json, since=at, sender=sender)
         return
@@ -161,3 +173,21 @@ def audit(
 
     total = ask("audit", row, since=at, sender=sender)
     say(f"{total['lines']:,} lines.")
+
+
+def _verify(
+    ask: Callable[..., Any], since: float, sender: str, *, as_json: bool
+) -> None:
+    from shaper.cli.lists import verified_line
+
+    def row(line: dict[str, Any]) -> None:
+        if as_json:
+            print_json(line)
+        else:
+            say(verified_line(line))
+
+    total = ask("audit.verify", row, since=since, sender=sender)
+    if not as_json:
+        say(f"{total['alarms']:,} alarms, {total['same']:,} computed the same.")
+    if total["same"] != total["alarms"]:
+        raise typer.Exit(1)

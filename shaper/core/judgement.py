@@ -71,7 +71,8 @@ class Judgement:
     """What is done with a message, and what changed on the way.
 
     ``weighed`` is false for retries and allowances; ``allowance`` names what let
-    the message pass unweighed ("exemption", "plan" or "").
+    the message pass unweighed ("exemption", "plan" or ""). ``before`` is the stored
+    form of the profile before a message that raised the alarm, for ``proof``.
     """
 
     action: Action
@@ -79,6 +80,7 @@ class Judgement:
     evidence: Evidence
     weighed: bool
     allowance: str = ""
+    before: bytes = b""
 
 
 def fingerprint(ident: str, message_id: str, sender: str, recipients: str) -> str:
@@ -108,13 +110,14 @@ def judge(
     recipients: Sequence[int],
     waiting: int,
     now: float,
+    network: int = 0,
 ) -> Judgement:
     """Decide about a message of this sender and update its record.
 
     ``recipients`` are keyed hashes of those that were not weighed under this
     message before: none of them means a retry of the MTA. ``waiting`` is how many
-    messages of the sender are held already. The same arguments always give the
-    same judgement.
+    messages of the sender are held already, ``network`` the client's (0: unknown).
+    The same arguments always give the same judgement.
     """
     if allowance := _allowance(record, now, again=not recipients):
         evidence = standing(record.profile, model, now)
@@ -126,10 +129,13 @@ def judge(
         before = standing(record.profile, model, now)
         if before.total < _RUN_OVER * before.limits[1]:
             record.run = Run()
-    evidence = weigh(record.profile, model, recipients, now)
+    before = record.profile.encode() if record.state is State.NORMAL else b""
+    evidence = weigh(record.profile, model, recipients, now, network)
     transitions = []
     if evidence.level >= Level.SLOW and record.state is State.NORMAL:
         transitions.append(move(record, Event.ALARM, now, evidence))
+    else:
+        before = b""
     if record.state is State.SLOWED:
         if evidence.level >= Level.BLOCK:
             transitions.append(move(record, Event.SEVERE, now, evidence))
@@ -137,7 +143,9 @@ def judge(
             transitions.append(move(record, Event.CROWDED, now, evidence))
     if record.state is State.NORMAL:
         record.run = record.run.and_one(len(recipients), now)
-    return Judgement(_action(record), tuple(transitions), evidence, weighed=True)
+    return Judgement(
+        _action(record), tuple(transitions), evidence, weighed=True, before=before
+    )
 
 
 def review(

@@ -11,12 +11,14 @@ from __future__ import annotations
 import logging
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shaper.core.evidence import learn
 from shaper.core.judgement import Judgement, fingerprint, judge
 from shaper.core.message import Action, Decision, HeldMessage, RecipientFate
+from shaper.core.networks import network_hash
 from shaper.core.ports import SpoolFullError, StateUnavailableError
+from shaper.core.proof import proof
 from shaper.core.reply import Phase, Reply, queue_id
 from shaper.core.state import State
 from shaper.engine.company import Company
@@ -77,6 +79,9 @@ class Watcher:
 
     def suppressed(self, sender: str) -> None:
         """Hear that a recipient was refused because it is suppressed."""
+
+    def notified(self, channel: str, *, sent: bool) -> None:
+        """Hear what became of a notice; ``channel`` is ``mail`` or ``webhook``."""
 
 
 class Gatekeeper:
@@ -141,14 +146,17 @@ class Gatekeeper:
             return Decision(Action.ANSWER, Reply(250, (text,), Phase.END))
         hashes = self._hashes(submission)
         fresh = self._weighed.fresh(submission, hashes)
-        apply = partial(self._judge, fresh, self._held.waiting(sender))
-        _, (judgement, case, run) = await self._company.change(sender, apply)
+        network = self._network(submission)
+        apply = partial(self._judge, fresh, self._held.waiting(sender), network)
+        _, (judgement, case, run, kept) = await self._company.change(sender, apply)
         self._weighed.note(submission, hashes, self._context.clock())
         if self._senders.unavailable_since and self._context.defer_when_unavailable:
             return Decision(Action.ANSWER, _UNAVAILABLE)
         for transition in judgement.transitions:
             self.moved(sender, case, run, transition)
         self._watcher.judged(submission, judgement)
+        if kept:
+            await self._keep_proof(sender, case, kept)
         if judgement.action is Action.HOLD and self._context.enforce:
             try:
                 # Taken over only from a sender whose state survives us.
@@ -166,20 +174,34 @@ class Gatekeeper:
         recipients = submission.envelope.recipients
         return self._context.hashes(recipient.address for recipient in recipients)
 
+    def _network(self, submission: Submission) -> int:
+        """Return the client's network where a person logged in, else 0."""
+        if not submission.sender.startswith("login:"):
+            return 0
+        return network_hash(self._context.contact_key, submission.client.address)
+
     def _judge(
-        self, hashes: list[int], waiting: int, record: Record
-    ) -> tuple[Judgement, str, Run]:
+        self, hashes: list[int], waiting: int, network: int, record: Record
+    ) -> tuple[Judgement, str, Run, dict[str, Any]]:
+        model, now = self._context.model, self._context.clock()
         judgement = judge(
-            record,
-            self._context.model,
-            self._context.rules,
-            hashes,
-            waiting,
-            self._context.clock(),
+            record, model, self._context.rules, hashes, waiting, now, network
         )
         if judgement.transitions and not record.case:
             record.case = self.new_case_id()
-        return judgement, record.case, record.run
+        kept: dict[str, Any] = {}
+        if before := judgement.before:
+            kept = proof(before, model, hashes, network, now, judgement.evidence)
+        return judgement, record.case, record.run, kept
+
+    async def _keep_proof(self, sender: str, case: str, kept: dict[str, Any]) -> None:
+        """Write down what the alarm rested on; see ``mailshaper audit --verify``."""
+        try:
+            audit = self._context.audit
+            await audit.append("evidence", sender=sender, case=case, proof=kept)
+        except SpoolFullError as error:
+            # The alarm stands without it.
+            log.error("what the alarm of %r rests on is not kept: %s", sender, error)
 
     def moved(
         self,
