@@ -68,6 +68,8 @@ class Message:
     message_id: str = ""
     time: float | None = None
     recipients: dict[str, None] = field(default_factory=dict)
+    expected: int = 0  # recipients when it was first queued
+    told: bool = False  # for whoever tells each message once
 
     @property
     def identity(self) -> str:
@@ -279,6 +281,8 @@ class PostfixLog:
         elif isinstance(event, Queued):
             message = self.messages.get(key) or self._open(key, line)
             message.sender = event.sender
+            # Later the queue manager names only those that are still to be tried.
+            message.expected = message.expected or event.recipients
         else:
             return self.messages.get(key) if event.queue_id else None
         return message
