@@ -97,6 +97,8 @@ class _Proxy:
             return self._killer._guarded(name, found)
         if inspect.isasyncgenfunction(found):
             return lambda *words: self._killer._reading(name, found(*words))
+        if attribute == "sent":
+            return _Proxy(self._killer, name, found)
         if attribute == "begin":
             return lambda message: _Proxy(
                 self._killer, f"{self._name}.writer", found(message)

@@ -15,7 +15,7 @@ the same directories.
 from __future__ import annotations
 
 import itertools
-from datetime import UTC, datetime
+from datetime import UTC
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -30,7 +30,7 @@ from shaper.engine.control import Change, Control
 from shaper.engine.upkeep import Upkeep
 from shaper.feedback.table import shipped_table
 from shaper.ledger.ledger import RedisLedger
-from shaper.notify.mail import NoticeSettings, compose
+from shaper.notify.mail import Composer, NoticeSettings
 from shaper.smtp.forward import NextHop as Forwarder
 from shaper.smtp.send import send
 from shaper.smtp.settings import ForwardSettings
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from shaper.core.case import Case
 
 START = 1_800_000_000.0
 
@@ -72,6 +71,7 @@ class EngineBox:
         self._own_hop = hop is None
         self.wrap: Callable[[str, Any], Any] = lambda _name, adapter: adapter
         self.passed: list[str] = []
+        self.offered: list[Submission] = []
         self._ids = itertools.count(1)
         self._boots = itertools.count(1)
 
@@ -112,18 +112,17 @@ class EngineBox:
         )
         case_ids = (f"c{self.instance}{next(self._ids)}" for _ in itertools.count())
         notice = NoticeSettings(
-            ("admin@example.org",), "mailshaper@shaper.test", enforce=self.enforce
+            ("admin@example.org",),
+            "mailshaper@shaper.test",
+            enforce=self.enforce,
+            zone=UTC,
         )
-
-        def write(case: Case, now: float) -> tuple[Envelope, bytes]:
-            when = datetime.fromtimestamp(now, UTC)
-            return compose(case, notice, "shaper.test", when, UTC)
 
         self.engine = Engine(
             self.context,
             self.wrap("send", partial(send, self.forwarder)),
             lambda: next(case_ids),
-            write,
+            Composer(notice, "shaper.test"),
         )
         self.upkeep = Upkeep(self.engine, f"{self.instance}-{next(self._boots)}")
         self.control = Control(self.engine)
@@ -148,7 +147,7 @@ class EngineBox:
         """Return the time that the test set."""
         return self.now
 
-    async def offer(
+    async def offer(  # noqa: PLR0913
         self,
         sender: str,
         recipients: Sequence[str],
@@ -159,10 +158,12 @@ class EngineBox:
         subject: str = "hello",
         parameters: Sequence[tuple[str, ...]] = (),
         accept: bool = True,
+        queue_id: str = "",
     ) -> Decision:
         """Offer a message as the ingress does; pass it or hold it as decided.
 
-        A passing message counts as taken by the next hop if ``accept``.
+        A passing message counts as taken by the next hop if ``accept``, under
+        ``queue_id``. What was offered is in ``offered``.
         """
         number = next(self._ids)
         listed = tuple(
@@ -179,6 +180,7 @@ class EngineBox:
             subject,
             message_id or f"<{ident or number}@example.org>",
         )
+        self.offered.append(submission)
         decision = await self.engine.gate.decide(submission)
         if decision.action is Action.HOLD:
             writer = self.engine.gate.hold(submission, decision)
@@ -186,7 +188,8 @@ class EngineBox:
             await self.engine.gate.held(await writer.commit())
         elif decision.action is Action.PASS:
             code = 250 if accept else 451
-            end = Reply(code, (f"{code // 100}.0.0 said the next hop",), Phase.END)
+            said = f"Ok: queued as {queue_id}" if queue_id else "said the next hop"
+            end = Reply(code, (f"{code // 100}.0.0 {said}",), Phase.END)
             self.passed += [subject] if accept else []
             await self.engine.gate.passed(submission, refused or {}, end)
         return decision
