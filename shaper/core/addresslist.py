@@ -187,7 +187,7 @@ def _plain(first: str, rows: Iterator[str]) -> Iterator[Line]:
             continue
         if number == 1 and text.lower().strip('"') in {"email", "address", "e-mail"}:
             continue
-        address = fold(text.strip('"') if text.count("@") == 1 else text)
+        address = fold(text) or fold(text.strip('"'))
         if "@" in address:
             yield Line(number, address, source="plain list")
         else:

@@ -123,7 +123,8 @@ class Entry:
     ``dead`` and ``soft`` are the times of such outcomes after the last lift, ``bulk``
     those of ``soft`` that met a bulk sender. ``placed`` is when an operator or an
     import put it here, ``manual`` tells which. ``status`` and ``text`` are of the
-    newest outcome, ``source`` says who told.
+    newest outcome, ``source`` says who told. ``probe`` is a random word of the
+    latest probe, so that of two in one moment only one is stored.
     """
 
     address: str
@@ -136,6 +137,7 @@ class Entry:
     lifted_by: str = ""
     probed: float = 0.0
     probes: int = 0
+    probe: str = ""
     confirmed: float = 0.0
     told: float = 0.0
     status: str = ""
@@ -214,19 +216,17 @@ class Entry:
     def from_json(cls, data: Any) -> Entry:  # noqa: ANN401
         """Rebuild an entry. Raises ValueError for anything else."""
         try:
-            if data["v"] != _VERSION:
-                msg = f"a suppression entry has version {data['v']!r}"
-                raise ValueError(msg)
+            version = data["v"]
             values: dict[str, Any] = {}
             for name, kind in _FIELDS.items():
                 if name in data:
                     values[name] = kind(data[name])
             address = str(data["address"])
-        except (KeyError, TypeError, OverflowError, AttributeError) as error:
+        except (LookupError, TypeError, ArithmeticError, ValueError) as error:
             msg = f"this is no suppression entry: {error!r}"
             raise ValueError(msg) from error
-        if not address or len(address) > _LONGEST_ADDRESS:
-            raise ValueError("a suppression entry has no address")
+        if version != _VERSION or fold(address) != address or not address:
+            raise ValueError("this is no suppression entry of this version")
         return cls(address, **values)
 
 
@@ -238,11 +238,11 @@ def _times(value: Any) -> tuple[float, ...]:  # noqa: ANN401
 _FIELDS: dict[str, Any] = {
     "dead": _times, "soft": _times, "bulk": _times,
     "placed": moment, "manual": bool, "lifted": moment, "lifted_by": str,
-    "probed": moment, "probes": int, "confirmed": moment, "told": moment,
+    "probed": moment, "probes": int, "probe": str, "confirmed": moment, "told": moment,
     "status": str, "text": str, "source": str, "by": str, "reason": str,
 }  # fmt: skip
 
-_PLAIN_ADDRESS = re.compile(r"[^@\s]+(?:@[^@\s]+)?|\"[^\"]*\"@[^@\s]+")
+_ADDRESS = re.compile(r'(?:[^@\s"]+|"(?:[^"\\]|\\.)*")@[^@\s"]+')
 
 
 def fold(address: str) -> str:
@@ -252,7 +252,7 @@ def fold(address: str) -> str:
     mailboxes at many hosts (RFC 5321 2.4: only the host may interpret a local part).
     """
     folded = address.strip().removeprefix("<").removesuffix(">").casefold()
-    if len(folded) > _LONGEST_ADDRESS or not _PLAIN_ADDRESS.fullmatch(folded):
+    if len(folded) > _LONGEST_ADDRESS or not _ADDRESS.fullmatch(folded):
         return ""
     # Octets that are not UTF-8 are kept as surrogateescape writes them.
     if any(not c.isprintable() and not "\udc80" <= c <= "\udcff" for c in folded):

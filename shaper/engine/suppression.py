@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import secrets
 from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
@@ -166,7 +167,12 @@ class Suppression:
             if not enforced:
                 return None
             # One message over all instances: who stores the probe lets it through.
-            probed = replace(entry, probed=now, probes=entry.probes + 1)
+            probed = replace(
+                entry,
+                probed=now,
+                probes=entry.probes + 1,
+                probe=secrets.token_hex(4),
+            )
             if await self._swap(folded, raw, probed):
                 log.info(
                     "a probe goes to a suppressed address (probe %d)", probed.probes

@@ -82,11 +82,11 @@ def confirmation(
     mail["Subject"] = words["subject"]
     mail["Message-ID"] = f"<{message_id}@{hostname}>"
     mail["Auto-Submitted"] = "auto-generated"  # RFC 3834 5
-    mail["Content-Language"] = language
     body = words["body"].format(hostname=hostname, link=link, days=days)
     # A link must arrive whole; quoted-printable would break it for some readers.
     cte = "7bit" if body.isascii() else "8bit"
     mail.set_content(body, cte=cte)
+    mail["Content-Language"] = language  # set_content drops what was there
     # The null sender: a bounce of this mail is of no use to anybody.
     parameters = () if body.isascii() else ("BODY=8BITMIME",)
     envelope = Envelope("", (Recipient(address),), parameters)
