@@ -14,7 +14,6 @@ import contextlib
 import logging
 import secrets
 import signal
-import sys
 import time
 from datetime import UTC, datetime
 from functools import partial

@@ -259,7 +259,8 @@ class Notify(Section):
     html: bool = True
     """Whether these mails carry an HTML form beside the plain text."""
     owner: bool = False
-    """Whether the owner of a slowed account is told too, if it is an address."""
+    """Whether the owner of a blocked account is told too, once, if its login is an
+    address. A thief may read it too (docs/notices.md)."""
     digest_at: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$|^$")] = "07:30"
     """Local time of the daily digest of open cases. Empty: none."""
     webhook_url: Annotated[str, Field(pattern=r"^(https?://[^\s]+)?$")] = ""
@@ -299,3 +300,5 @@ class Log(Section):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     """Least important lines that are written."""
+    format: Literal["text", "json"] = "text"
+    """Form of a line; business events are in docs/journal.md."""

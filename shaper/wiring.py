@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import secrets
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from shaper.config import ConfigError, Settings, split_address
@@ -18,7 +17,7 @@ from shaper.durable.files import sync_directory
 from shaper.engine.context import Backoff, Context, Pace
 from shaper.feedback.reply import outcome_of_reply
 from shaper.feedback.table import load_table
-from shaper.notify.mail import NoticeSettings, compose
+from shaper.notify.mail import Composer, NoticeSettings
 from shaper.smtp.settings import ForwardSettings, IngressSettings
 from shaper.spool.spool import Limits
 
@@ -26,22 +25,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from shaper.core.case import Case
-    from shaper.core.envelope import Envelope
     from shaper.core.meaning import Table
     from shaper.core.outcome import Outcome
     from shaper.core.reply import Reply
-    from shaper.engine.notices import Compose
 
 __all__ = [
     "apply",
-    "composer",
     "contact_key",
     "forward",
     "ingress",
     "limits",
     "outcome_of",
     "table",
+    "writer",
 ]
 
 _KEY_SIZE = 32
@@ -119,24 +115,18 @@ def forward(settings: Settings) -> ForwardSettings:
     )
 
 
-def composer(settings: Settings) -> Compose | None:
-    """Return what writes notices, None while nobody is to be told."""
-    notify = settings.notify
-    if not notify.mail_to:
-        return None
-    hostname = settings.hostname
+def writer(settings: Settings) -> Composer:
+    """Return what writes notices."""
+    notify, hostname = settings.notify, settings.hostname
     notice = NoticeSettings(
         tuple(notify.mail_to),
         notify.mail_from or f"mailshaper@{hostname}",
         notify.language,
-        settings.daemon.enforce,
+        settings.daemon.enforce and settings.daemon.placement != "watch",
+        html=notify.html,
+        owner=notify.owner,
     )
-
-    def write(case: Case, now: float) -> tuple[Envelope, bytes]:
-        when = datetime.fromtimestamp(now, UTC).astimezone()
-        return compose(case, notice, hostname, when, when.tzinfo or UTC)
-
-    return write
+    return Composer(notice, hostname)
 
 
 def table(settings: Settings) -> Table:

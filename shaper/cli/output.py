@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import sys
 import unicodedata
 from typing import TYPE_CHECKING, Any
 
+from shaper.core.quote import shell
 from shaper.core.text import bland
 
 if TYPE_CHECKING:
@@ -94,26 +94,6 @@ def counts(pair: dict[str, Any]) -> str:
         f"{messages:,} message{'' if messages == 1 else 's'} "
         f"({recipients:,} recipient{'' if recipients == 1 else 's'})"
     )
-
-
-def shell(text: str) -> str:
-    """Quote an argument for a POSIX shell; the result is harmless to show.
-
-    Text that cannot be shown is written octet by octet in ``$'...'``, which bash,
-    zsh and POSIX.1-2024 shells read.
-    """
-    if bland(text) == text:
-        return shlex.quote(text)
-    octets = text.encode("utf-8", "surrogateescape")
-    return "$'" + "".join(map(_octet, octets)) + "'"
-
-
-def _octet(value: int) -> str:
-    char = chr(value)
-    if char.isascii() and (char.isalnum() or char in "@.:_+- =/,"):
-        return char
-    # Three octal digits, because a hexadecimal escape may swallow what follows.
-    return f"\\{value:03o}"
 
 
 def command(*words: str, reason: bool = False) -> str:

@@ -10,15 +10,18 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from shaper import journal
 from shaper.core.ports import StateUnavailableError
 from shaper.core.state import State
 from shaper.engine.casebook import Casebook
 from shaper.engine.confirming import Confirming
 from shaper.engine.delivery import Delivery, Send
+from shaper.engine.digest import Digest
 from shaper.engine.gate import Gatekeeper, Watcher
 from shaper.engine.heldmail import HeldMail
-from shaper.engine.notices import Compose, Notices
+from shaper.engine.notices import PREFIX, Compose, Notices
 from shaper.engine.orders import Orders
+from shaper.engine.outbox import Outbox
 from shaper.engine.outcomes import Outcomes
 from shaper.engine.senders import Senders
 from shaper.engine.suppression import Suppression
@@ -77,17 +80,24 @@ class Engine:
         self.outcomes.suppression = self.suppression
         self.confirming = Confirming(context, self.delivery, self.suppression)
         self.suppression_list = SuppressionList(context, self.suppression)
-        self.notices = Notices(context, self.casebook, self.delivery, compose)
+        self.outbox = Outbox(context)
+        self.outbox.told = lambda channel, sent: self.watcher.notified(
+            channel, sent=sent
+        )
+        self.notices = Notices(
+            context, self.casebook, self.delivery, self.held, self.outbox, compose
+        )
+        self.digest = Digest(self, "")
         self.delivery.on_finished = self._finished
         self.delivery.on_notice = self._noticed
         self.delivery.on_replies = self.gate.trickled
 
-    async def restore(self, journal: Iterable[dict[str, Any]]) -> None:
+    async def restore(self, audit: Iterable[dict[str, Any]]) -> None:
         """Rebuild everything from the journal's lines and the spool.
 
         The stories of cases come from Redis where it has them.
         """
-        lines = list(journal)
+        lines = list(audit)
         try:
             await self.casebook.load()
         except StateUnavailableError as error:
@@ -98,7 +108,12 @@ class Engine:
         self.orders.restore(
             line for line in lines if line["event"] in {"order", "order-done"}
         )
-        self.notices.restore(line for line in lines if line["event"] == "told")
+        told_lines = [line for line in lines if line["event"] == "told"]
+        self.notices.restore(told_lines)
+        self.digest.restore(told_lines)
+        self.outbox.restore(
+            line for line in lines if line["event"] in {"hook", "hook-done"}
+        )
         for message in self.context.spool.all():
             self.gate.index(message)
             if message.case and message.case not in told:
@@ -126,6 +141,7 @@ class Engine:
             standing = self.senders.known.get(name)
             self.senders.forget(name)
             self.casebook.forget(name)
+            self.outbox.forget(name)
             await self.context.ledger.forget(name)
             if standing is not None:
                 await self.senders.reinstate(name, standing)
@@ -144,3 +160,10 @@ class Engine:
         delivered = sum(fate == "delivered" for fate in message.fates.values())
         self.casebook.left(message, delivered)
         self.watcher.finished(message)
+        if message.id.startswith(PREFIX):
+            self._told(message.id, sent=delivered > 0)
+
+    def _told(self, message_id: str, *, sent: bool) -> None:
+        """Note whether the next hop took a notice."""
+        self.watcher.notified("mail", sent=sent)
+        (journal.notice_sent if sent else journal.notice_failed)(message_id)

@@ -181,6 +181,7 @@ class Upkeep:
             }
         )
         pending = self._engine.orders.pending_ids()
+        owed = set(self._engine.outbox.owed())
 
         def keep(line: dict[str, Any]) -> bool:
             if line["event"] == "sender":
@@ -188,6 +189,8 @@ class Upkeep:
                 return sender in known and last.get(sender, 0) <= line["seq"]
             if line["event"] == "told":
                 return line["case"] in open_cases
+            if line["event"] == "hook":
+                return line["id"] in owed
             return line["event"] == "order" and line.get("order_id") in pending
 
         dropped = await audit.prune(
@@ -205,6 +208,7 @@ class Upkeep:
             (5.0, self.resynchronise),
             (10.0, self.review),
             (30.0, self.follow),
+            (30.0, self._engine.digest.round),
             (60.0, self.expire),
             (6 * 3600.0, self.prune),
         ]

@@ -1,143 +1,317 @@
-"""Composes the mail that tells the admins of a case: one for each step.
+"""Composes the mails that tell the admins: of a case, of many, each morning.
 
-Pure: a case goes in, the octets of a message come out. Everything that came
-from outside (subjects, domains, addresses) is made harmless before it is shown,
-and the text is plain, so that it reads well in a terminal and on a phone.
+Pure: cases go in, the octets of a message come out. Everything that came from
+outside (subjects, domains, addresses) is made harmless before it is shown. The
+mails of a case form one thread (RFC 5322 3.6.4), say that a program wrote them
+(RFC 3834 5), and the same step gives the same Message-ID, so that a repetition
+after a crash is known as one.
 """
 
 from __future__ import annotations
 
-import shlex
-import textwrap
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from shaper.core.envelope import Envelope, Recipient
-from shaper.core.state import Event
+from shaper.core.quote import shell
+from shaper.core.state import Event, State
 from shaper.core.text import bland
-from shaper.notify.text import WORDS, part_name, why
+from shaper.notify.html import html
+from shaper.notify.owner import owner_notice
+from shaper.notify.page import Bar, Command, Page, plain
+from shaper.notify.text import (
+    WORDS,
+    counts,
+    measure,
+    number,
+    part_name,
+    percent,
+    plural,
+)
+from shaper.notify.text import why as sentence
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from shaper.core.case import Case
     from shaper.core.evidence import Evidence
 
-__all__ = ["NoticeSettings", "compose"]
+__all__ = ["Composer", "NoticeSettings", "commands"]
 
-_WIDTH = 76
 _SHOWN = 5
+_LISTED = 30  # cases that one mail lists
+# Steps whose reason is told beside the evidence, by Event.
+_STEP: dict[str, str] = {
+    Event.PERSISTED: "persisted",
+    Event.CROWDED: "crowded",
+    Event.SEVERE: "severe",
+}
+
+
+Counted = tuple[int, int]
+Mail = tuple[Envelope, bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class NoticeSettings:
-    """Who is told, by whom, in which language (``en`` or ``fr``)."""
+    """Who is told, by whom, in which language (``en`` or ``fr``).
+
+    ``enforce`` off: nothing is held. ``html`` adds an HTML form, ``owner``
+    has the owner of an account told. ``zone`` is that
+    of the times shown; None is the local one.
+    """
 
     to: tuple[str, ...]
     sender: str
     language: str = "en"
     enforce: bool = True
+    html: bool = False
+    owner: bool = False
+    zone: tzinfo | None = None
 
 
-def compose(
-    case: Case, settings: NoticeSettings, hostname: str, when: datetime, zone: tzinfo
-) -> tuple[Envelope, bytes]:
-    """Return envelope and wire form of the notice about a case as it stands.
-
-    ``when`` is an aware datetime; times inside are shown in ``zone``.
-    """
-    words = WORDS[settings.language]
-    who = bland(case.sender)
-    title = words[case.state.value].format(sender=who)
-    mail = EmailMessage(policy=SMTP)
-    mail["Date"] = format_datetime(when)
-    mail["From"] = f"mailshaper <{settings.sender}>"
-    mail["To"] = ", ".join(settings.to)
-    mail["Subject"] = f"[{hostname}] {title} ({case.id})"
-    mail["Message-ID"] = (
-        f"<{case.id}.{case.state.value}.{int(when.timestamp())}@{hostname}>"
-    )
-    mail["Auto-Submitted"] = "auto-generated"  # RFC 3834 5
-    mail["Content-Language"] = settings.language
-    mail.set_content(_body(case, settings, title, zone), cte="quoted-printable")
-    envelope = Envelope(
-        settings.sender, tuple(Recipient(address) for address in settings.to)
-    )
-    content = mail.as_bytes().replace(b"\r\n.", b"\r\n..")  # RFC 5321 4.5.2
-    return envelope, content
-
-
-def _body(case: Case, settings: NoticeSettings, title: str, zone: tzinfo) -> str:
-    words = WORDS[settings.language]
-    lines = [title + ".", ""]
-    if not settings.enforce:
-        lines += [words["observed"], ""]
-    if case.closed:
-        lines += [words["outcome_" + case.outcome], ""]
-    rows = [
-        (words["who"], bland(case.sender)),
-        (words["case"], case.id),
-        (words["since"], _time(case.onset or case.opened, zone)),
-        (words["alarm"], _time(case.opened, zone)),
-        (words["escaped"], _counts(case.escaped, words)),
-        (words["held"], _counts(case.held, words)),
+def commands(case: Case, language: str, *, enforce: bool) -> list[Command]:
+    """Return what an operator may type about an open case, ready to copy."""
+    words, sender = WORDS[language], shell(case.sender)
+    found = [
+        Command(f"mailshaper show {shell(case.id)}", words["look"]),
+        Command(
+            f"mailshaper release {sender} --reason '...'",
+            words["innocent" if enforce else "harmless"],
+        ),
     ]
-    latest = case.steps[-1] if case.steps else None
-    if latest and latest.event == Event.CONFIRMED.value:
-        rows.append(
-            (
-                words["why"],
-                words["operator"].format(
-                    by=bland(latest.by), reason=bland(latest.reason)
-                ),
+    if enforce:
+        found.append(
+            Command(f"mailshaper block {sender} --reason '...'", words["stolen"])
+        )
+    if enforce and case.state is State.BLOCKED:
+        found.append(
+            Command(
+                f"mailshaper queue drop --sender {sender} --reason '...'", words["drop"]
             )
         )
-    evidence = next((s.evidence for s in reversed(case.steps) if s.evidence), None)
-    if evidence is not None and not case.closed:
-        rows.append((words["why"], why(evidence, settings.language)))
-    label = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        lines += textwrap.wrap(
-            f"{name:<{label}}  {value}", _WIDTH, subsequent_indent=" " * (label + 2)
+    return found
+
+
+class Composer:
+    """Writes notices to the admins (the engine's port ``Compose``)."""
+
+    def __init__(self, settings: NoticeSettings, hostname: str) -> None:
+        """``hostname`` is ours, in subjects and message ids."""
+        self._settings = settings
+        self._hostname = hostname
+        self._language = settings.language
+        self._words = WORDS[settings.language]
+        self._mode = "" if settings.enforce else "_observed"
+
+    def case(self, case: Case, waiting: Counted, now: float, *, first: bool) -> Mail:
+        """Return the notice about a case as it stands.
+
+        ``waiting`` is what of it is held now; ``first`` when nobody was told of
+        this case before.
+        """
+        title = self._title(case)
+        page = self._page(title, case.state.value)
+        if not self._settings.enforce:
+            page.lead.append(self._words["observed"])
+        if case.closed:
+            key = f"outcome_{case.outcome}"
+            page.lead.append(self._words.get(key + self._mode, self._words[key]))
+        self._facts(page, case, waiting)
+        root = f"{case.id}@{self._hostname}"
+        latest = case.latest
+        step = f"{case.id}.{case.state.value}.{latest.at if latest else now:.0f}"
+        return self._mail(
+            page,
+            now,
+            f"{title} ({case.id})",
+            root if first else f"{step}@{self._hostname}",
+            "" if first else root,
         )
-    if evidence is not None and not case.closed:
-        lines += ["", words["evidence"], *_parts(evidence, settings.language)]
-    for key, values in (
-        ("subjects", case.subjects[:_SHOWN]),
-        ("domains", [f"{n} x {d}" for d, n in case.domains.most_common(_SHOWN)]),
-        ("clients", [f"{n} x {c}" for c, n in case.clients.most_common(_SHOWN)]),
-    ):
-        if values:
-            lines += ["", words[key]]
-            lines += ["  " + bland(value)[: _WIDTH - 2] for value in values]
-    if not case.closed:
-        sender = shlex.quote(bland(case.sender))
-        lines += [
-            "",
-            words["next"],
-            f"  mailshaper show {case.id}",
-            f"      # {words['look']}",
-            f"  mailshaper release {sender} --reason '...'",
-            f"      # {words['innocent']}",
-            f"  mailshaper block {sender} --reason '...'",
-            f"      # {words['stolen']}",
+
+    def summary(self, cases: Sequence[tuple[Case, Counted]], now: float) -> Mail:
+        """Return one mail about many cases that changed at once."""
+        title = self._words["summary"].format(n=number(len(cases), self._language))
+        page = self._page(title, _worst(cases))
+        page.lead.append(self._words["summary_lead"])
+        self._list(page, cases)
+        name = "".join(f"{case.id}{case.state}" for case, _ in cases)
+        return self._mail(page, now, title, self._id("summary", name))
+
+    def digest(self, cases: Sequence[tuple[Case, Counted]], now: float) -> Mail:
+        """Return the morning's list of open cases, oldest first as given."""
+        title = plural("digest", len(cases), self._language)
+        page = self._page(title, _worst(cases))
+        page.lead.append(self._words["digest_lead"])
+        self._list(page, cases)
+        day = datetime.fromtimestamp(now, self._zone(now)).date().isoformat()
+        return self._mail(page, now, title, self._id("digest", day))
+
+    def owner(self, case: Case, now: float) -> Mail | None:
+        """Return the mail to the account's owner, None when nobody is to get it."""
+        if not self._settings.owner:
+            return None
+        return owner_notice(case, self._settings, self._hostname, now)
+
+    def facts(self, case: Case) -> dict[str, object]:
+        """Return what a program that hears of a case wants in words too."""
+        evidence = _evidence(case)
+        found = commands(case, self._language, enforce=self._settings.enforce)
+        return {
+            "title": self._title(case),
+            "why": sentence(evidence, self._language) if evidence else "",
+            "commands": [] if case.closed else [one.line for one in found],
+        }
+
+    # -- the pieces
+
+    def _title(self, case: Case) -> str:
+        return self._words[case.state.value + self._mode].format(
+            sender=bland(case.sender)
+        )
+
+    def _page(self, title: str, tone: str) -> Page:
+        foot = self._words["foot"].format(hostname=self._hostname)
+        return Page(title, tone, self._language, foot=foot)
+
+    def _facts(self, page: Page, case: Case, waiting: Counted) -> None:
+        words, language = self._words, self._language
+        latest = case.latest
+        page.rows = [
+            (words["who"], bland(case.sender)),
+            (words["case"], bland(case.id)),
+            (words["since"], self._time(case.onset or case.opened)),
+            (words["alarm"], self._time(case.opened)),
         ]
-    return "\n".join(lines) + "\n"
+        if latest is not None and latest.at > case.opened:
+            page.rows.append((words["changed"], self._time(latest.at)))
+        page.rows.append((words["escaped"], counts(case.escaped, language)))
+        if self._settings.enforce:
+            page.rows.append((words["held"], counts(waiting, language)))
+            if case.held != waiting:
+                page.rows.append((words["ever"], counts(case.held, language)))
+            if case.delivered[0]:
+                page.rows.append((words["delivered"], counts(case.delivered, language)))
+        else:
+            page.rows.append((words["would"], counts(case.held, language)))
+        if case.bounces or case.complaints:
+            told = words["bounces"].format(
+                bounces=case.bounces, complaints=case.complaints
+            )
+            page.rows.append((words["told"], told))
+        evidence = _evidence(case)
+        page.rows += [(words["why"], text) for text in self._why(case, evidence)]
+        if evidence is not None and not case.closed:
+            page.bars = words["evidence"], _bars(evidence, language)
+        for key, values in (
+            ("subjects", case.subjects[:_SHOWN]),
+            ("domains", self._most(case.domains.most_common(_SHOWN))),
+            ("clients", self._most(case.clients.most_common(_SHOWN))),
+        ):
+            if values:
+                page.lists.append((words[key], [bland(value) for value in values]))
+        if not case.closed:
+            found = commands(case, language, enforce=self._settings.enforce)
+            page.commands = words["next"], found
+
+    def _why(self, case: Case, evidence: Evidence | None) -> list[str]:
+        words, latest = self._words, case.latest
+        if latest is not None and latest.event in {Event.CONFIRMED, Event.RELEASED}:
+            key = "operator" if latest.event == Event.CONFIRMED else "released"
+            text = words[key].format(by=bland(latest.by), reason=bland(latest.reason))
+            return [text]
+        if evidence is None or case.closed:
+            return []
+        step = _STEP.get(latest.event, "") if latest else ""
+        told = sentence(evidence, self._language)
+        return [f"{words[step]} {told}" if step else told]
+
+    def _most(self, pairs: Sequence[tuple[str, int]]) -> list[str]:
+        return [
+            self._words["times"].format(n=number(n, self._language), what=what)
+            for what, n in pairs
+        ]
+
+    def _list(self, page: Page, cases: Sequence[tuple[Case, Counted]]) -> None:
+        words = self._words
+        for case, waiting in cases[:_LISTED]:
+            text = words["row" + self._mode].format(
+                state=words[f"state_{case.state.value}"],
+                time=self._time(case.latest.at if case.latest else case.opened),
+                held=counts(waiting, self._language),
+            )
+            items = [text]
+            if not case.closed:
+                items.append(f"mailshaper show {shell(case.id)}")
+            page.lists.append((bland(case.sender), items))
+        if len(cases) > _LISTED:
+            more = number(len(cases) - _LISTED, self._language)
+            page.lists.append((words["more"].format(n=more), []))
+        page.commands = words["next"], [Command("mailshaper cases", words["all"])]
+
+    def _zone(self, now: float) -> tzinfo:
+        zone = self._settings.zone
+        return zone or datetime.fromtimestamp(now, UTC).astimezone().tzinfo or UTC
+
+    def _time(self, seconds: float) -> str:
+        shown = datetime.fromtimestamp(seconds, self._zone(seconds))
+        return shown.strftime("%Y-%m-%d %H:%M:%S %Z")
+
+    def _id(self, kind: str, name: str) -> str:
+        mark = blake2b(name.encode(), digest_size=8).hexdigest()
+        return f"{kind}.{mark}@{self._hostname}"
+
+    def _mail(
+        self, page: Page, now: float, subject: str, message_id: str, parent: str = ""
+    ) -> Mail:
+        settings = self._settings
+        mail = EmailMessage(policy=SMTP)
+        mail["Date"] = format_datetime(datetime.fromtimestamp(now, self._zone(now)))
+        mail["From"] = f"mailshaper <{settings.sender}>"
+        mail["To"] = ", ".join(settings.to)
+        mail["Subject"] = f"[{self._hostname}] {subject}"
+        mail["Message-ID"] = f"<{message_id}>"
+        if parent:
+            mail["In-Reply-To"] = f"<{parent}>"
+            mail["References"] = f"<{parent}>"
+        mail["Auto-Submitted"] = "auto-generated"  # RFC 3834 5
+        mail["Content-Language"] = settings.language
+        mail.set_content(plain(page), cte="quoted-printable")
+        if settings.html:
+            mail.add_alternative(html(page), subtype="html", cte="quoted-printable")
+            mark = blake2b(message_id.encode(), digest_size=12).hexdigest()
+            mail.set_boundary(f"=_{mark}")  # equal steps give equal octets
+        to = tuple(Recipient(address) for address in settings.to)
+        content = mail.as_bytes().replace(b"\r\n.", b"\r\n..")  # RFC 5321 4.5.2
+        return Envelope(settings.sender, to), content
 
 
-def _parts(evidence: Evidence, language: str) -> list[str]:
+def _evidence(case: Case) -> Evidence | None:
+    return next((s.evidence for s in reversed(case.steps) if s.evidence), None)
+
+
+def _bars(evidence: Evidence, language: str) -> list[Bar]:
+    ordered = sorted(
+        (part for part in evidence.parts if part.value > 0 and part.limit > 0),
+        key=lambda part: -part.value / part.limit,
+    )
     return [
-        f"  {part_name(part.name, language):<54}{part.value:>8.1f} / {part.limit:.1f}"
-        for part in evidence.parts
-        if part.value > 0
+        Bar(
+            part_name(part.name, language),
+            f"{percent(part.value / part.limit, language)} "
+            f"({measure(part.value, part.note, language)})",
+            part.value / part.limit,
+        )
+        for part in ordered[:_SHOWN]
     ]
 
 
-def _counts(pair: tuple[int, int], words: dict[str, str]) -> str:
-    return words["counts"].format(messages=pair[0], recipients=pair[1])
-
-
-def _time(seconds: float, zone: tzinfo) -> str:
-    return datetime.fromtimestamp(seconds, zone).strftime("%Y-%m-%d %H:%M:%S %Z")
+def _worst(cases: Sequence[tuple[Case, Counted]]) -> str:
+    states = {case.state for case, _ in cases}
+    order = (State.BLOCKED, State.SLOWED, State.NORMAL)
+    return next((state.value for state in order if state in states), "")

@@ -253,7 +253,7 @@ async def test_observation_decides_and_holds_nothing(redis_url, tmp_path):
         assert len(await box.control.cases()) == 1
         await box.upkeep.store()
         await box.step()
-        assert b"Observation mode" in box.hop.transactions[0].content
+        assert b"nothing was held" in box.hop.transactions[0].content
 
 
 async def test_a_plan_asked_for_twice_is_one_plan_however_much_was_used(box):

@@ -101,7 +101,7 @@ min_free_bytes = 0
             )
         try:
             async with asyncio.timeout(_STARTING):
-                while "ready: " not in self._said():
+                while "event=daemon.started" not in self._said():
                     if self._child.returncode is not None:
                         raise DemoError(f"the daemon ended:\n{self._last_words()}")
                     await asyncio.sleep(0.05)
