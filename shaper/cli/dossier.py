@@ -139,8 +139,16 @@ def _case(out: Console, case: dict[str, Any]) -> None:
             ("held", counts(case["held"])),
             ("waiting", counts(case["waiting"])),
             ("delivered", f"{counts(case['delivered'])} since"),
+            ("told", _told(case)),
         ],
     )
+
+
+def _told(case: dict[str, Any]) -> str:
+    """Return what came back of the run, "" when nothing did."""
+    if not (case["bounces"] or case["complaints"]):
+        return ""
+    return f"{case['bounces']} bounced, {case['complaints']} complaints"
 
 
 def _now(out: Console, sender: dict[str, Any]) -> None:

@@ -384,6 +384,8 @@ class Control:
             "escaped": _pair(case.escaped),
             "held": _pair(case.held),
             "delivered": _pair(case.delivered),
+            "bounces": case.bounces,
+            "complaints": case.complaints,
             "waiting": self._waiting(case.sender, theirs),
             "why": sentence(evidence) if evidence else "",
         }
