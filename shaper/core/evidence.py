@@ -19,7 +19,7 @@ from enum import IntEnum, StrEnum
 from operator import truediv
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from shaper.core.learning import acquit, convict, familiarity, learn
+from shaper.core.learning import acquit, convict, ease, familiarity, learn
 from shaper.core.model import BUCKETS
 from shaper.core.surprise import add_bounces, add_message, elapse, limits
 
@@ -37,6 +37,7 @@ __all__ = [
     "Part",
     "acquit",
     "convict",
+    "ease",
     "familiarity",
     "learn",
     "record_outcome",

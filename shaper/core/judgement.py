@@ -13,7 +13,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shaper.core.evidence import Evidence, Level, standing, weigh
+from shaper.core.evidence import Evidence, Level, ease, standing, weigh
 from shaper.core.message import Action
 from shaper.core.record import Run
 from shaper.core.state import Event, State, next_state
@@ -38,6 +38,8 @@ __all__ = [
 # drained to this part of the slow limit; what left before did not escape.
 _RUN_OVER = 0.05
 _RUN_PAUSE = 600.0
+_EASED = 0.9  # evidence that is let go falls to this part of the low mark
+_CLEAN = 3.0  # nats of the bounce statistic: one dead address at most, lately
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +49,21 @@ class Rules:
     ``low_mark`` is the share of the slow limit under which a sender is calm,
     ``dwell`` how long it must stay so, ``block_after`` how long a sender may stay
     slowed with the anomaly present, ``block_at`` how many held messages block.
+
+    Evidence of the slow buckets takes days to fade. It is let go after ``quiet``
+    seconds in which nothing added to it, if no more than ``most_eased`` messages
+    wait and twice as many recipients were tried since the alarm, and not again for
+    ``ease_again``: a theft that goes on is never quiet, and one that pauses gains
+    that much a week.
     """
 
     low_mark: float = 0.5
     dwell: float = 600.0
     block_after: float = 4 * 3600.0
     block_at: int = 200
+    quiet: float = 3600.0
+    most_eased: int = 10
+    ease_again: float = 7 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +107,8 @@ def move(record: Record, event: Event, now: float, evidence: Evidence) -> Transi
     record.state = next_state(old, event)
     record.since = now
     record.calm_since = 0.0
-    record.released = 0
+    record.released = record.caught = 0
+    record.stirred = 0.0
     record.confirmed = event is Event.CONFIRMED
     if record.state is State.NORMAL:
         record.run = Run()
@@ -125,27 +137,55 @@ def judge(
     if not recipients:
         evidence = standing(record.profile, model, now)
         return Judgement(_action(record), (), evidence, weighed=False)
-    if now - record.run.last > _RUN_PAUSE:
-        before = standing(record.profile, model, now)
-        if before.total < _RUN_OVER * before.limits[1]:
-            record.run = Run()
-    before = record.profile.encode() if record.state is State.NORMAL else b""
-    evidence = weigh(record.profile, model, recipients, now, network)
-    transitions = []
-    if evidence.level >= Level.SLOW and record.state is State.NORMAL:
-        transitions.append(move(record, Event.ALARM, now, evidence))
-    else:
-        before = b""
-    if record.state is State.SLOWED:
-        if evidence.level >= Level.BLOCK:
-            transitions.append(move(record, Event.SEVERE, now, evidence))
-        elif waiting + 1 >= rules.block_at:
-            transitions.append(move(record, Event.CROWDED, now, evidence))
     if record.state is State.NORMAL:
+        return _normal(record, model, recipients, now, network)
+    return _held(record, model, rules, recipients, waiting, now, network)
+
+
+def _normal(
+    record: Record, model: Model, recipients: Sequence[int], now: float, network: int
+) -> Judgement:
+    if now - record.run.last > _RUN_PAUSE:
+        idle = standing(record.profile, model, now)
+        if idle.total < _RUN_OVER * idle.limits[1]:
+            record.run = Run()
+    before = record.profile.encode()
+    evidence = weigh(record.profile, model, recipients, now, network)
+    if evidence.level < Level.SLOW:
         record.run = record.run.and_one(len(recipients), now)
+        return Judgement(Action.PASS, (), evidence, weighed=True)
+    alarm = move(record, Event.ALARM, now, evidence)
+    record.caught = len(recipients)
+    severe = _worse(record, evidence, now)
     return Judgement(
-        _action(record), tuple(transitions), evidence, weighed=True, before=before
+        Action.HOLD, (alarm, *severe), evidence, weighed=True, before=before
     )
+
+
+def _held(
+    record: Record,
+    model: Model,
+    rules: Rules,
+    recipients: Sequence[int],
+    waiting: int,
+    now: float,
+    network: int,
+) -> Judgement:
+    had = standing(record.profile, model, now)
+    evidence = weigh(record.profile, model, recipients, now, network)
+    if evidence.total > had.total:
+        record.stirred = now
+    record.caught += len(recipients)
+    moves = _worse(record, evidence, now)
+    if record.state is State.SLOWED and waiting + 1 >= rules.block_at:
+        moves = (move(record, Event.CROWDED, now, evidence),)
+    return Judgement(Action.HOLD, moves, evidence, weighed=True)
+
+
+def _worse(record: Record, evidence: Evidence, now: float) -> tuple[Transition, ...]:
+    if record.state is State.SLOWED and evidence.level >= Level.BLOCK:
+        return (move(record, Event.SEVERE, now, evidence),)
+    return ()
 
 
 def review(
@@ -159,23 +199,50 @@ def review(
     if record.state is not State.SLOWED:
         return None
     evidence = standing(record.profile, model, now)
-    if evidence.total < rules.low_mark * evidence.limits[1]:
-        # A clock that stepped back must not make the calm look longer or shorter
-        # than it was: it starts anew.
-        if not record.calm_since or record.calm_since > now:
-            record.calm_since = now
-        if now - record.calm_since >= rules.dwell:
-            return move(record, Event.CALM, now, evidence)
-        return None
-    record.calm_since = 0.0
+    if evidence.total >= rules.low_mark * evidence.limits[1]:
+        record.calm_since = 0.0
+        return _persists(record, model, rules, waiting, evidence, now)
+    # A clock that stepped back must not make the calm look longer or shorter than it
+    # was: it starts anew.
+    if not record.calm_since or record.calm_since > now:
+        record.calm_since = now
+    if now - record.calm_since >= rules.dwell:
+        return move(record, Event.CALM, now, evidence)
+    return None
+
+
+def _persists(
+    record: Record,
+    model: Model,
+    rules: Rules,
+    waiting: int,
+    evidence: Evidence,
+    now: float,
+) -> Transition | None:
+    """Decide about a slowed sender whose evidence stays."""
     if evidence.level >= Level.BLOCK:
         return move(record, Event.SEVERE, now, evidence)
-    # Slow evidence takes days to fade. A sender whose mail has all left and who
-    # sends no more is left to it; one with mail waiting needs a person, for
-    # calm would let that mail out.
+    if _spent(record, rules, waiting, now):
+        record.eased = now
+        ease(record.profile, model, _EASED * rules.low_mark)
+        return move(record, Event.CALM, now, standing(record.profile, model, now))
+    # A sender whose mail has all left and who sends no more is left to it; one with
+    # mail waiting needs a person, for calm would let that mail out.
     if waiting and now - record.since >= rules.block_after:
         return move(record, Event.PERSISTED, now, evidence)
     return None
+
+
+def _spent(record: Record, rules: Rules, waiting: int, now: float) -> bool:
+    """Whether an alarm brought nothing more, cleanly, and may be let go."""
+    last = max(record.since, record.stirred)
+    return (
+        now - last >= rules.quiet
+        and waiting <= rules.most_eased
+        and record.caught <= 2 * rules.most_eased
+        and record.profile.cusum < _CLEAN
+        and not 0 <= now - record.eased < rules.ease_again
+    )
 
 
 def _allowance(record: Record, now: float, *, again: bool) -> str:

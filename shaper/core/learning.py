@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from shaper.core.model import Model
     from shaper.core.profile import Profile
 
-__all__ = ["acquit", "convict", "familiarity", "learn"]
+__all__ = ["acquit", "convict", "ease", "familiarity", "learn"]
 
 _FAMILIAR = (3.0, 2.0, 1.0, 0.0)  # by tier
 
@@ -68,6 +68,14 @@ def convict(profile: Profile, model: Model, now: float) -> None:
     profile.contacts.forget_run()
     profile.networks.forget_day()
     _clear(profile)
+
+
+def ease(profile: Profile, model: Model, share: float) -> None:
+    """Let evidence go down to this share of each limit; nothing is learned by it."""
+    profile.levels = [
+        min(level, share * bound)
+        for level, bound in zip(profile.levels, limits(profile, model), strict=True)
+    ]
 
 
 def familiarity(profile: Profile, recipients: Sequence[int], now: float) -> float:

@@ -90,7 +90,9 @@ def check(line: dict[str, Any]) -> Check:
 
 
 def _difference(written: Evidence, again: Evidence) -> str:
-    at_a_limit = any(math.isclose(again.total, x, rel_tol=1e-5) for x in again.limits)
+    at_a_limit = any(
+        math.isclose(again.total, x, rel_tol=_PRECISION) for x in again.limits
+    )
     if written.level is not again.level and not at_a_limit:
         was, now = written.level.name.lower(), again.level.name.lower()
         return f"the level was written as {was} and is {now}"
@@ -102,9 +104,9 @@ def _difference(written: Evidence, again: Evidence) -> str:
     for old, new in zip(written.parts, again.parts, strict=True):
         pairs.append((old.name, old.value, new.value))
         pairs.append((f"the limit of {old.name}", old.limit, new.limit))
-    for name, was, now in pairs:
-        if not math.isclose(was, now, rel_tol=_PRECISION, abs_tol=1e-9):
-            return f"{name} was written as {was:.6g} and is {now:.6g}"
+    for name, old_value, new_value in pairs:
+        if not math.isclose(old_value, new_value, rel_tol=_PRECISION, abs_tol=1e-9):
+            return f"{name} was written as {old_value:.6g} and is {new_value:.6g}"
     return ""
 
 

@@ -68,9 +68,10 @@ class Record:
     last went under the low mark while slowed (0: it has not). ``case`` is the id
     of the open case, "" without one. ``confirmed`` says that an operator called it
     a theft. ``released`` counts the recipients that the trickle served since the
-    state was entered. ``serial``
-    grows with every change of state or allowance: of two versions the one with the
-    greater is the newer.
+    state was entered, ``caught`` those of all mail since then; ``stirred`` is when the
+    evidence last grew while slowed, ``eased`` when slow evidence was last let go
+    (``judgement``). ``serial`` grows with every change of state or allowance: of two
+    versions the one with the greater is the newer.
     """
 
     sender: str
@@ -84,6 +85,9 @@ class Record:
     run: Run = field(default_factory=Run)
     confirmed: bool = False
     released: int = 0
+    caught: int = 0
+    stirred: float = 0.0
+    eased: float = 0.0
     serial: int = 0
 
     @classmethod
@@ -175,6 +179,12 @@ class Record:
             data["run"] = [run.since, run.messages, run.recipients, run.last]
         if self.released:
             data["released"] = self.released
+        if self.caught:
+            data["caught"] = self.caught
+        if self.stirred:
+            data["stirred"] = self.stirred
+        if self.eased:
+            data["eased"] = self.eased
         head = json.dumps(data, separators=(",", ":"), allow_nan=False)
         return head.encode() + b"\n" + self.profile.encode()
 
@@ -195,6 +205,9 @@ class Record:
                     moment(since), int(messages), int(recipients), moment(last)
                 )
             record.released = min(int(data.get("released", 0)), _MOST_RELEASED)
+            record.caught = min(int(data.get("caught", 0)), _MOST_RELEASED)
+            record.stirred = moment(data.get("stirred", 0.0))
+            record.eased = moment(data.get("eased", 0.0))
         except (KeyError, TypeError, AttributeError, OverflowError) as error:
             msg = f"a sender's record is not what was stored: {error}"
             raise ValueError(msg) from error

@@ -45,14 +45,20 @@ class Released(NamedTuple):
 class Custody:
     """One sender from its alarm until it is normal again, or blocked."""
 
-    def __init__(self, profile: Profile, model: Model, first: Held) -> None:
-        """Begin with the message that raised the alarm, already weighed."""
+    def __init__(
+        self, profile: Profile, model: Model, first: Held, eased: float = 0.0
+    ) -> None:
+        """Begin with the message that raised the alarm, already weighed.
+
+        ``eased`` is when evidence of this sender was last let go.
+        """
         self._model = model
         self.began = self._now = first.time
         self._due = first.time + FIRST_PAUSE
-        self.record = Record("drill", profile, since=first.time)
+        self.record = Record("drill", profile, since=first.time, eased=eased)
         evidence = standing(profile, model, first.time)
         move(self.record, Event.ALARM, first.time, evidence)
+        self.record.caught = len(first.recipients)
         self.waiting = [first]
         self.released: list[Released] = []
         self.blocked_at = 0.0

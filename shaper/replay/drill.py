@@ -111,6 +111,7 @@ class _Replay:
         self._hashes: dict[str, int] = {}
         self._profiles: dict[str, Profile] = {}
         self._custody: dict[str, Custody] = {}
+        self._eased: dict[str, float] = {}
         self._rivals: dict[str, dict[str, Rival]] = {}
         self._known: dict[str, dict[int, None]] = defaultdict(dict)
         self._delivered: dict[str, int] = defaultdict(int)
@@ -216,6 +217,7 @@ class _Replay:
                 custody.hold(Held(now, recipients, thief=False))
                 return
             self._settle(custody)
+            self._eased[sender] = custody.record.eased
             del self._custody[sender]
         self._outcomes(sender, profile, now)
         evidence = weigh(profile, self._model, recipients, now)
@@ -223,7 +225,10 @@ class _Replay:
             learn(profile, self._model, recipients, now)
             return
         self._custody[sender] = Custody(
-            profile, self._model, Held(now, recipients, thief=False)
+            profile,
+            self._model,
+            Held(now, recipients, thief=False),
+            self._eased.get(sender, 0.0),
         )
         if now >= self._start:
             self._result.innocents[OURS].alarms.add((sender, day))
