@@ -280,8 +280,8 @@ def header(form: str) -> list[str]:
 def row_of(form: str, row: Mapping[str, str]) -> str:
     """Return an export's line for a row with the COLUMNS; "" if it cannot be told.
 
-    A map cannot tell every address there may be: Postfix cuts a key at blanks and
-    Exim at colons, so these need quotes, and what neither can hold is left out.
+    A map cannot tell every address there may be: Exim ends a key at a colon, so such
+    a one needs quotes; what a form cannot hold is left out.
     """
     address = row["address"]
     if form == "csv":
@@ -293,12 +293,9 @@ def row_of(form: str, row: Mapping[str, str]) -> str:
     text = f"5.1.1 <{address}> {MARK}: {row['why']} since {row['since']}"
     text = re.sub(r"[^ -~]", "?", bland(text))
     if form == "postfix":
-        # access(5): the key ends at a blank; postmap(1) reads "..." as one key and
-        # \ in it as an escape. A line that begins with # would be a comment.
-        key = address
-        if re.search(r'[\s"\\]', key) or key.startswith("#"):
-            key = '"' + re.sub(r'(["\\])', r"\\\1", key) + '"'
-        return f"{key}\t550 {text}"
+        # postmap(1): blanks inside double quotes belong to the key, and quotes and
+        # backslashes are kept as they are. Nothing keeps # from being a comment.
+        return "" if address.startswith("#") else f"{address}\t550 {text}"
     key = address
     if re.search(r'[\s:"\\]', key) or key.startswith("#"):
         key = '"' + re.sub(r'(["\\])', r"\\\1", key) + '"'

@@ -26,7 +26,7 @@ from shaper.core.envelope import Envelope
 from shaper.core.evidence import OutcomeKind, record_outcome
 from shaper.core.outcome import Kind, Meaning
 from shaper.core.plain import loads
-from shaper.core.ports import ShaperError, StateUnavailableError
+from shaper.core.ports import ShaperError, SpoolFullError, StateUnavailableError
 from shaper.core.reply import Phase, Reply
 from shaper.core.suppression import (
     Action,
@@ -278,7 +278,10 @@ class Suppression:
         if began:
             log.info("an address is suppressed now: %s", after.why.value)
         if began and after.why is Why.SOFT and self.ask is not None:
-            await self.ask(after, now)
+            try:
+                await self.ask(after, now)
+            except SpoolFullError as error:
+                log.error("a confirmation mail could not be queued: %s", error)
 
     # -- entries -------------------------------------------------------------------
 
