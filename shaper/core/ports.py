@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
     from shaper.core.envelope import Client
     from shaper.core.message import (
@@ -145,6 +145,9 @@ class SentMemory(Protocol):
         self, place: str, key: bytes, mark: bytes, bit: int, known: int, keep: float
     ) -> bool:
         """Return whether an outcome of a recipient is news, over all instances."""
+
+    async def forget(self, senders: Collection[str]) -> int:
+        """Remove all messages of these senders; return how many there were."""
 
 
 class Ledger(Protocol):

@@ -137,6 +137,7 @@ class Engine:
         names = [f"login:{address.lower()}", f"from:{address.lower()}"]
         lines = await forget_lines(address)
         suppressed = await self.suppression_list.forget(address)
+        sent = await self.outcomes.forget(names)
         for name in names:
             standing = self.senders.known.get(name)
             self.senders.forget(name)
@@ -150,6 +151,7 @@ class Engine:
         return {
             "audit_lines": lines,
             "suppression_entries": suppressed,
+            "messages_remembered": sent,
             "messages_still_held": held,
         }
 

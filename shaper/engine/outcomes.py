@@ -31,7 +31,7 @@ from shaper.core.reply import Phase
 from shaper.engine.sentmail import SentMail
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from shaper.core.message import Submission
     from shaper.core.record import Record
@@ -213,6 +213,12 @@ class Outcomes:
                 self._done(outcome, result)
             else:
                 self._parked.append((since, outcome))
+
+    async def forget(self, senders: Collection[str]) -> int:
+        """Forget what these senders sent; return how many messages it was."""
+        for sender in senders:
+            self._owed.pop(sender, None)
+        return await self.sent.forget(senders)
 
     async def _tell(self, outcome: Outcome, sender: str, *, named: bool) -> None:
         """Tell the other parts.

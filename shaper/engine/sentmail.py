@@ -24,7 +24,7 @@ from shaper.core.ports import StateUnavailableError
 from shaper.core.sent import NOBODY, Sent, mark_of, message_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from shaper.core.message import Submission
     from shaper.core.outcome import Outcome
@@ -112,6 +112,12 @@ class SentMail:
                     entry.place = place
                     if self._recent.get(key) is entry:
                         del self._unwritten[key]
+
+    async def forget(self, senders: Collection[str]) -> int:
+        """Remove all messages of these senders; return how many there were."""
+        for key in [k for k, e in self._recent.items() if e.sent.sender in senders]:
+            self._forget(key)
+        return await self._context.ledger.sent.forget(senders)
 
     def rewrite(self) -> None:
         """Have everything in memory written again: Redis has lost it."""

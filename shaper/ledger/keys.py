@@ -115,6 +115,11 @@ class Keys:
         """Return the key of a bucket of messages that left on a day."""
         return f"{self._prefix}:sent:{day}:{level}:{bucket:x}"
 
+    @property
+    def all_sent(self) -> str:
+        """Return the pattern of every bucket of messages that left."""
+        return f"{self._prefix}:sent:*"
+
     def claim(self, what: str) -> str:
         """Return the key that says which instance does a thing."""
         return f"{self._prefix}:claim:{_digest(what)}"

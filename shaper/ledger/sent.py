@@ -18,13 +18,20 @@ All names are digests. Nothing here is written before a message goes on.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from shaper.core.sent import KEY, Sent
 from shaper.ledger.scripts import CLAIM, SENT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import (
+        AsyncIterator,
+        Collection,
+        Iterable,
+        Iterator,
+        Sequence,
+    )
 
     from shaper.core.ports import SentPlace
     from shaper.ledger.address import Client
@@ -39,6 +46,7 @@ _LEVELS = (256, 2048, 16384, 131072)
 # come on top of what is stored when a message leaves.
 _FULL = 64
 _PIECE = 60  # octets of a value; 64 is the longest that Redis keeps compact
+_PAGE = 200  # buckets read at a time
 _TOGETHER = 32  # scripts under way: a message on its way waits for few of them
 
 
@@ -135,6 +143,37 @@ class SentLedger:
         )
         return bool(result)
 
+    async def forget(self, senders: Collection[str]) -> int:
+        """Remove all messages of these senders; return how many there were.
+
+        Reads through every bucket, in pages.
+        """
+        keys: AsyncIterator[bytes] | None = None
+
+        async def page(client: Client) -> dict[bytes, dict[bytes, bytes]]:
+            nonlocal keys
+            if keys is None:
+                keys = client.scan_iter(match=self._keys.all_sent, count=_PAGE)
+            names: list[bytes] = []
+            async for name in keys:
+                names.append(name)
+                if len(names) >= _PAGE:
+                    break
+            pipeline = client.pipeline(transaction=False)
+            for name in names:
+                pipeline.hgetall(name)
+            return dict(zip(names, await pipeline.execute(), strict=True))
+
+        gone = 0
+        while buckets := await self._connection.call(page, "sent"):
+            for place, fields in buckets.items():
+                own = {key for key, sent in _messages(fields) if sent.sender in senders}
+                if own:
+                    names = [field for field in fields if field[:KEY] in own]
+                    await self._connection.command("HDEL", place, *names)
+                    gone += len(own)
+        return gone
+
     def _places(self, key: bytes, now: float, keep: float) -> list[str]:
         """Return where a digest may be, the newest day first."""
         last = int(now) // _DAY
@@ -157,6 +196,17 @@ class SentLedger:
 
 def _bucket(key: bytes, level: int) -> int:
     return int.from_bytes(key[:4], "big") % _LEVELS[level]
+
+
+def _messages(fields: dict[bytes, bytes]) -> Iterator[tuple[bytes, Sent]]:
+    """Yield the messages of a bucket; what is none is skipped."""
+    for field, first in fields.items():
+        if len(field) != KEY or not first:
+            continue
+        more = range(1, first[0] + 1)
+        rest = b"".join(fields.get(field + bytes([n]), b"") for n in more)
+        with contextlib.suppress(ValueError):
+            yield field, Sent.decode(field, first[1:] + rest)
 
 
 def _pieces(body: bytes) -> list[bytes]:

@@ -109,6 +109,18 @@ async def test_everything_expires(sent, redis_url):
     assert all(WEEK - 60 < end <= WEEK for end in ends)
 
 
+async def test_a_sender_is_forgotten_and_no_other(sent):
+    mine = [(message(n, recipients=30 * n), ids(n)) for n in range(1, 4)]
+    other = message(9, sender="login:bob")
+    places = await sent.note([*mine, (other, ids(9))], WEEK)
+    await sent.claim(places[0][0], mine[0][0].key, NOBODY, 4, 0, WEEK)
+    assert await sent.forget({"login:alice@example.org", "from:x"}) == 3
+    for one, _ in mine:
+        assert await sent.find(one.key, NOW, WEEK) is None
+    assert await sent.find(other.key, NOW, WEEK)
+    assert await sent.forget({"login:alice@example.org"}) == 0
+
+
 async def test_a_message_costs_about_150_octets():
     """10,000 messages with one recipient each, and an outcome of every one."""
     with (

@@ -480,6 +480,18 @@ async def test_what_redis_lost_is_written_again(box, server):
     assert await box.engine.outcomes.take(bounce(sent)) == "taken"
 
 
+async def test_a_forgotten_sender_is_found_no_more(box):
+    sent = await send(box, sender="login:alice@example.org")
+    await box.upkeep.store()
+
+    async def none(_address):
+        return 0
+
+    found = await box.engine.forget("Alice@example.org", none)
+    assert found["messages_remembered"] == 1
+    assert await box.engine.outcomes.take(bounce(sent)) == "unmatched"
+
+
 # -- learning that comes late
 
 
