@@ -49,6 +49,7 @@ TAKEN = "taken"
 REPEATED = "repeated"
 UNMATCHED = "unmatched"
 NOBODY = "nobody"
+DROPPED = "dropped"
 
 # News that comes later than this teaches the sender's ratio and raises no alarm:
 # a log read again after days must not slow somebody for what is long over.
@@ -79,7 +80,8 @@ class Outcomes:
     """Takes outcomes of all sources.
 
     ``suppression`` and ``receivers`` are set where there are such parts. ``counts``
-    says how many outcomes ended in which of the four words.
+    says how many outcomes ended in which of the four words, and how many were
+    ``dropped`` because too many waited.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class Outcomes:
         if result in {UNMATCHED, ""}:
             now = self._context.clock()
             if not result or outcome.time is None or outcome.time > now - _STALE:
+                self.counts[DROPPED] += len(self._parked) == _MOST_PARKED
                 self._parked.append((now, outcome))
                 return UNMATCHED
         self._done(outcome, result)
@@ -177,6 +180,7 @@ class Outcomes:
                     )
             if kind := _EVIDENCE.get(outcome.meaning):
                 counts[kind] += 1
+            self.counts[DROPPED] += len(self._news) == _MOST_NEWS
             self._news.append((outcome, sender))
         if not sender or not counts:
             return
@@ -209,10 +213,10 @@ class Outcomes:
                 self._parked.append((since, outcome))
                 continue
             result = await self._take(outcome)
-            if result:
-                self._done(outcome, result)
-            else:
+            if not result:
                 self._parked.append((since, outcome))
+                return  # Redis is away for the others too
+            self._done(outcome, result)
 
     async def forget(self, senders: Collection[str]) -> int:
         """Forget what these senders sent; return how many messages it was."""

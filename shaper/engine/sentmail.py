@@ -35,8 +35,9 @@ __all__ = ["Match", "SentMail"]
 _RECENT = 10_000  # messages in memory, about 700 octets each
 _CLAIMED = 20_000  # outcomes in memory, about 200 octets each
 _TOGETHER = 500  # messages of one write
-# A report about a message cannot be older than it; clocks of hosts differ.
-_SKEW = 300.0
+# A report about a message cannot be older than it: it is about an earlier one with
+# the same queue id. Logs are written in any time zone.
+_SKEW = 26 * 3600.0
 
 
 @dataclass(slots=True)

@@ -135,7 +135,7 @@ async def test_a_forged_bounce_changes_nothing(box):
         bounce(two, recipient=""),
         bounce(one, recipient=stranger, trace_id="", message_id="", queue_id="4AB13"),
         bounce(one, recipient="", trace_id="", message_id="", queue_id="4AB13"),
-        bounce(one, time=box.now - 3600),
+        bounce(one, time=box.now - 2 * 86400),
     ]
     for outcome in forged:
         assert await box.engine.outcomes.take(outcome) == "unmatched", outcome
@@ -144,7 +144,7 @@ async def test_a_forged_bounce_changes_nothing(box):
     after, _ = await box.engine.senders.read(ALICE)
     assert after.encode() == record.encode()
     assert heard.heard == []
-    assert box.engine.outcomes.counts == {"unmatched": len(forged)}
+    assert +box.engine.outcomes.counts == {"unmatched": len(forged)}
     nameless = bounce(one, trace_id="", message_id="")
     assert await box.engine.outcomes.take(nameless) == "nobody"
 
@@ -208,7 +208,7 @@ async def test_a_bounce_that_is_faster_than_the_other_instance_is_found_later(
     await twin.upkeep.store()
     assert (await profile(box)).bad > before.bad
     assert await box.engine.outcomes.take(bounce(sent)) == "repeated"
-    assert twin.engine.outcomes.counts == {"taken": 1}
+    assert +twin.engine.outcomes.counts == {"taken": 1}
 
 
 async def test_a_death_after_a_delivery_counts_and_not_the_reverse(box):
