@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from shaper import journal, suppressing, systemd, wiring
 from shaper.admin import AdminServer
+from shaper.admin_intake import intake_commands
 from shaper.admin_proofs import proof_commands
 from shaper.admin_suppress import suppress_commands
 from shaper.audit import AuditJournal
@@ -31,6 +32,7 @@ from shaper.engine.assembly import Engine
 from shaper.engine.context import Context
 from shaper.engine.control import Control
 from shaper.engine.upkeep import Upkeep
+from shaper.feedback_service import Feedback
 from shaper.ledger.child import RedisChild
 from shaper.ledger.ledger import RedisLedger
 from shaper.metrics.monitor import Monitor
@@ -172,12 +174,14 @@ class Daemon:
         self._sockets = await self._exit.enter_async_context(
             contextlib.AsyncExitStack()
         )
+        feedback = Feedback(settings, wiring.table(settings), engine.outcomes.take)
         admin = AdminServer(
             Control(engine),
             journal=self._audit.replay,
             forget=partial(_forget, engine, self._audit),
             more=suppress_commands(engine.suppression_list)
-            | proof_commands(self._audit.replay),
+            | proof_commands(self._audit.replay)
+            | intake_commands(feedback.intake),
         )
         await admin.start(settings.admin_socket, settings.admin.group)
         self._exit.push_async_callback(admin.stop)
@@ -194,6 +198,8 @@ class Daemon:
         self._sockets.push_async_callback(ingress.stop, settings.daemon.grace)
         for address in settings.hop.listen:
             await _open(address, ingress.listen, ingress.listen_unix)
+        self._sockets.push_async_callback(feedback.stop)
+        await feedback.start()
 
     async def _remember(
         self, engine: Engine, ledger: RedisLedger, queue_id: str, login: str
