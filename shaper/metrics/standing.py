@@ -83,6 +83,8 @@ class Standing:
         self._spooled(spool, values)
         await self._redis(engine, values)
         enforcing = engine.context.enforce and self._placement == "hop"
+        suppressed = len(engine.suppression.index)
+        values["mailshaper_suppressed_recipients"] = {(): float(suppressed)}
         values["mailshaper_enforcing"] = {(): float(enforcing)}
         for name, source in self._sources.items():
             values[name] = {

@@ -1,0 +1,59 @@
+"""What a dashboard is, before it is anybody's JSON: panels that each ask one thing.
+
+Pure data, read by ``build`` (Grafana's JSON), by ``picture`` (matplotlib) and by the
+tests, so that all of them speak of the same queries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Board", "Level", "Panel", "Query", "Row"]
+
+Level = tuple[float, str]  # from this value on, this colour
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A PromQL expression and the name of its lines."""
+
+    expr: str
+    legend: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One question. ``levels`` colour it, ``runbook`` says what to do about it.
+
+    ``unit`` is Grafana's id of it; ``width`` is of 24 columns.
+    """
+
+    title: str
+    question: str
+    unit: str
+    queries: tuple[Query, ...]
+    runbook: str
+    levels: tuple[Level, ...] = ((0, "green"),)
+    kind: Literal["stat", "lines", "bars"] = "lines"
+    width: int = 8
+    height: int = 7
+    decimals: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Panels under a heading."""
+
+    title: str
+    panels: tuple[Panel, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """A dashboard."""
+
+    uid: str
+    title: str
+    description: str
+    rows: tuple[Row, ...]
