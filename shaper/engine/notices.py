@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from shaper import journal
 from shaper.core.ports import StateUnavailableError
 from shaper.core.state import State
+from shaper.core.text import bland
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -88,6 +89,7 @@ class Notices:
         self.compose = compose
         self.describe: Describe | None = None
         self._told: set[tuple[str, str]] = set()
+        self._claims: set[str] = set()  # of steps not told yet
         self._recent: list[float] = []  # when a mail about one case was written
         self._summary_at = 0.0
 
@@ -185,16 +187,22 @@ class Notices:
     async def _note(self, case: Case, step: str, by: str) -> None:
         await self._context.audit.append("told", case=case.id, step=step, by=by)
         self._told.add((case.id, step))
+        self._claims.discard(bland(f"told {case.id} {step}"))
         self._casebook.mark_told(case.id, step)
 
     async def _ours(self, case: Case, step: str) -> bool:
-        what = f"told {case.id} {step}"
+        what = bland(f"told {case.id} {step}")
+        if what in self._claims:
+            return True  # it waits for its turn in a mail about many
         try:
-            return await self._context.ledger.claim(
+            ours = await self._context.ledger.claim(
                 what, self._context.instance, _CLAIMED
             )
         except StateUnavailableError:
             return True
+        if ours:
+            self._claims.add(what)
+        return ours
 
     def waiting(self, case: Case) -> Counted:
         """Count messages and recipients of a case's sender that are held here now."""

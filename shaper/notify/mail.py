@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from email.header import Header
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
@@ -41,9 +42,10 @@ if TYPE_CHECKING:
     from shaper.core.case import Case
     from shaper.core.evidence import Evidence
 
-__all__ = ["Composer", "NoticeSettings", "commands"]
+__all__ = ["Composer", "NoticeSettings", "commands", "encoded"]
 
 _SHOWN = 5
+_LONG = 150  # characters of a sample
 _LISTED = 30  # cases that one mail lists
 # Steps whose reason is told beside the evidence, by Event.
 _STEP: dict[str, str] = {
@@ -52,6 +54,9 @@ _STEP: dict[str, str] = {
     Event.SEVERE: "severe",
 }
 
+
+# email folds a long header that is partly ASCII so that a space is doubled.
+_LATER = "=subject="
 
 Counted = tuple[int, int]
 Mail = tuple[Envelope, bytes]
@@ -214,7 +219,7 @@ class Composer:
             ("clients", self._most(case.clients.most_common(_SHOWN))),
         ):
             if values:
-                page.lists.append((words[key], [bland(value) for value in values]))
+                page.lists.append((words[key], [_short(value) for value in values]))
         if not case.closed:
             found = commands(case, language, enforce=self._settings.enforce)
             page.commands = words["next"], found
@@ -274,7 +279,8 @@ class Composer:
         mail["Date"] = format_datetime(datetime.fromtimestamp(now, self._zone(now)))
         mail["From"] = f"mailshaper <{settings.sender}>"
         mail["To"] = ", ".join(settings.to)
-        mail["Subject"] = f"[{self._hostname}] {subject}"
+        subject = f"[{self._hostname}] {subject}"
+        mail["Subject"] = subject if subject.isascii() else _LATER
         mail["Message-ID"] = f"<{message_id}>"
         if parent:
             mail["In-Reply-To"] = f"<{parent}>"
@@ -288,7 +294,15 @@ class Composer:
             mail.set_boundary(f"=_{mark}")  # equal steps give equal octets
         to = tuple(Recipient(address) for address in settings.to)
         content = mail.as_bytes().replace(b"\r\n.", b"\r\n..")  # RFC 5321 4.5.2
+        if not subject.isascii():
+            content = content.replace(_LATER.encode(), encoded(subject), 1)
         return Envelope(settings.sender, to), content
+
+
+def encoded(subject: str) -> bytes:
+    """Return a header's value as encoded words (RFC 2047), folded."""
+    header = Header(subject, "utf-8", header_name="Subject")
+    return header.encode(linesep="\r\n").encode("ascii")
 
 
 def _evidence(case: Case) -> Evidence | None:
@@ -309,6 +323,11 @@ def _bars(evidence: Evidence, language: str) -> list[Bar]:
         )
         for part in ordered[:_SHOWN]
     ]
+
+
+def _short(text: str) -> str:
+    shown = bland(text)
+    return shown if len(shown) <= _LONG else shown[: _LONG - 1] + "…"
 
 
 def _worst(cases: Sequence[tuple[Case, Counted]]) -> str:

@@ -272,10 +272,14 @@ def counts(pair: tuple[int, int], language: str) -> str:
 def measure(value: float, unit: str, language: str) -> str:
     """Return a value with its unit."""
     singular, several = _UNITS[language].get(unit, (bland(unit), bland(unit)))
-    shown = number(value, language, 1)
-    one = value < 2 if language == "fr" else shown == "1.0"  # noqa: PLR2004
+    shown = number(value, language, _digits(unit))
+    one = value < 2 if language == "fr" else shown in {"1", "1.0"}  # noqa: PLR2004
     space = "\N{NO-BREAK SPACE}" if language == "fr" else " "
     return f"{shown}{space}{singular if one else several}"
+
+
+def _digits(unit: str) -> int:
+    return 0 if unit in {"recipients", "messages"} else 1
 
 
 def part_name(name: str, language: str) -> str:
@@ -302,5 +306,5 @@ def why(evidence: Evidence, language: str) -> str:
         part=part_name(part.name, language),
         value=measure(part.value, part.note, language),
         share=percent(part.value / part.limit, language),
-        limit=number(part.limit, language, 1),
+        limit=number(part.limit, language, _digits(part.note)),
     )
