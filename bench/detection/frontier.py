@@ -1,17 +1,21 @@
 """Escapes against false alarms, for ours and the three rivals: table and SVG.
 
-    python bench/detection/frontier.py TRAFFIC/eu-core.txt.gz 400 frontier.svg
+    python bench/detection/frontier.py TRAFFIC docs/frontier.svg
 
-Every detector is run at several strictnesses on the same thefts. The drawing
-has one panel per attack profile: false alarms per 10,000 sender-days to the
-right, median recipients reached upwards, both logarithmic.
+Every detector is run at several strictnesses on the same thefts, on the later
+parts of both traces. The drawing has one panel per trace and attack profile:
+false alarms per 10,000 sender-days to the right, median recipients reached
+upwards, both logarithmic (zero sits on the axis).
 """
 
 import argparse
 import math
 import sys
 from dataclasses import replace
+from html import escape
 from pathlib import Path
+
+from traffic import judging
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -19,7 +23,7 @@ from shaper.core.model import Model
 from shaper.replay.attacks import PROFILES
 from shaper.replay.drill import OURS, Settings, run
 from shaper.replay.tally import per_ten_thousand, quantile
-from shaper.replay.trace import read_trace
+from shaper.replay.trace import Trace
 
 # Multiples of the usual thresholds; each row is one run.
 STRICTNESS = (
@@ -45,12 +49,20 @@ Points = dict[tuple[str, str], list[tuple[float, float]]]
 def main() -> None:
     """Run all, print the table, write the drawing."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("trace", type=Path)
-    parser.add_argument("start_day", type=int)
+    parser.add_argument("traffic", type=Path)
     parser.add_argument("svg", type=Path)
     parser.add_argument("--attacks", type=int, default=100)
     options = parser.parse_args()
-    trace = read_trace(options.trace)
+    panels: dict[str, Points] = {}
+    for title in ("eu-core, later part", "enron-core, later part"):
+        trace, start = judging(options.traffic)[title]
+        print(f"\n{title}, {options.attacks} thefts per profile\n")
+        panels[title] = measure(trace, start, options.attacks)
+    options.svg.write_text(draw(panels), encoding="utf-8")
+
+
+def measure(trace: Trace, start_day: int, attacks: int) -> Points:
+    """Run all strictnesses on a trace, print the table, return its points."""
     points: Points = {}
     names = [a.name for a in PROFILES]
     print(f"| detector | strictness | false alarms per 10,000 | {' | '.join(names)} |")
@@ -61,8 +73,8 @@ def main() -> None:
         drill = run(
             trace,
             Settings(
-                attacks=options.attacks,
-                start_day=options.start_day,
+                attacks=attacks,
+                start_day=start_day,
                 bounces=(0,),
                 model=replace(shipped, factors=factors),
                 rivals={n: s for n, s in scales.items() if n != OURS},
@@ -79,12 +91,14 @@ def main() -> None:
                 points.setdefault((attack, name), []).append((rate, median))
             cells = " | ".join(f"{m:.0f}" for m in medians)
             print(f"| {name} | {scales[name]} | {rate:.1f} | {cells} |", flush=True)
-    options.svg.write_text(draw(points, names), encoding="utf-8")
+    return points
 
 
-def draw(points: Points, names: list[str]) -> str:
+def draw(panels: dict[str, Points]) -> str:
     """Return the drawing."""
-    rows = math.ceil(len(names) / COLUMNS)
+    names = [a.name for a in PROFILES]
+    shown = [(title, name) for title in panels for name in names]
+    rows = math.ceil(len(shown) / COLUMNS)
     width, height = COLUMNS * SIDE + PAD, rows * SIDE + PAD
     parts = [
         (
@@ -93,10 +107,10 @@ def draw(points: Points, names: list[str]) -> str:
         ),
         f'<rect width="{width}" height="{height}" fill="#fff"/>',
     ]
-    for index, attack in enumerate(names):
+    for index, (title, attack) in enumerate(shown):
         left = PAD + index % COLUMNS * SIDE
         top = 20 + index // COLUMNS * SIDE
-        parts.append(_panel(points, attack, left, top))
+        parts.append(_panel(panels[title], title, attack, left, top))
     for i, (name, colour) in enumerate(COLOURS.items()):
         x = PAD + i * 110
         parts.append(
@@ -106,10 +120,13 @@ def draw(points: Points, names: list[str]) -> str:
     return "".join(parts) + "</svg>\n"
 
 
-def _panel(points: Points, attack: str, left: int, top: int) -> str:
+def _panel(points: Points, title: str, attack: str, left: int, top: int) -> str:
     size = SIDE - PAD
     parts = [
-        f'<text x="{left}" y="{top - 6}" font-weight="bold">{attack}</text>',
+        (
+            f'<text x="{left}" y="{top - 6}"><tspan font-weight="bold">'
+            f"{escape(attack)}</tspan> {escape(title)}</text>"
+        ),
         (
             f'<rect x="{left}" y="{top}" width="{size}" height="{size}" fill="none" '
             'stroke="#bbb"/>'

@@ -14,6 +14,7 @@ Time is counted in units of six hours, so one byte reaches 63 days: enough for
 from __future__ import annotations
 
 import hashlib
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -99,8 +100,11 @@ class Contacts:
         return counts[0], counts[1], counts[2], counts[3]
 
     def add(self, recipients: Iterable[int]) -> None:
-        """Remember that these were written to; the longest unused make room."""
-        for recipient in set(recipients):
+        """Remember that these were written to; the longest unused make room.
+
+        Of a message to more than the capacity only that many are remembered.
+        """
+        for recipient in islice(set(recipients), CAPACITY):
             at = self._find(recipient)
             if at >= 0:
                 self.ages[at] = 0

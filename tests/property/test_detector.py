@@ -4,7 +4,7 @@ import math
 from itertools import pairwise
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from shaper.core.evidence import (
@@ -20,8 +20,11 @@ from shaper.core.evidence import (
     standing,
     weigh,
 )
+from shaper.core.judgement import Rules, judge, review
 from shaper.core.model import Model
+from shaper.core.networks import FRESH
 from shaper.core.profile import Profile
+from shaper.core.record import Record
 
 MODEL = Model.default()
 START = 1_700_000_000.0
@@ -209,3 +212,89 @@ def test_a_verdict_clears_and_conviction_unlearns(past, spam):
     assert not thief.flagged
     assert thief.tiers == tiers
     assert not any(thief.today)
+
+
+networks = st.integers(0, 0xFFFF)
+
+
+@given(
+    history,
+    st.lists(st.tuples(recipients, networks), min_size=1, max_size=20),
+    st.integers(0, 19),
+    networks,
+)
+def test_more_spam_from_anywhere_is_never_less_evidence(past, spam, extra, network):
+    """Also where the further message comes from a network of its own."""
+    profile, now = lived(past)
+    fewer, more = copy(profile), copy(profile)
+    for i, (whom, place) in enumerate(spam):
+        a = share(weigh(fewer, MODEL, whom, now, place))
+        if i == extra % len(spam):
+            weigh(more, MODEL, [2**63 + i], now, network)
+        b = share(weigh(more, MODEL, whom, now, place))
+        if i >= extra % len(spam) and len(more.networks.fresh) < 2 * FRESH:
+            assert b >= a * (1 - 1e-9)
+
+
+@given(history, st.lists(st.integers(1, 40), min_size=2, max_size=8))
+def test_many_short_lists_are_never_less_than_their_first(past, sizes):
+    """The bucket of repeated lists only grows while lists go on."""
+    profile, now = lived(past)
+    stranger, before = 2**62, 0.0
+    for n, size in enumerate(sizes):
+        whom = range(stranger, stranger + size)
+        stranger += size
+        part = weigh(profile, MODEL, whom, now).parts[8]
+        assert part.value >= before
+        before = part.value
+        if not past and n == 0:
+            assert before == 0
+
+
+@settings(max_examples=3, deadline=None)
+@given(history, st.integers(1, 2**63))
+def test_a_hundred_thousand_recipients_break_nothing(past, first):
+    profile, now = lived(past)
+    whom = range(first, first + 100_000)
+    evidence = weigh(profile, MODEL, whom, now)
+    assert math.isfinite(evidence.total)
+    assert evidence.level >= Level.SLOW
+    learn(profile, MODEL, whom, now)
+    assert len(profile.encode()) < 5000
+    assert Profile.decode(profile.encode()) == profile
+
+
+@given(
+    history,
+    st.lists(
+        st.tuples(
+            st.sampled_from(["send", "review", "bounce"]),
+            st.floats(0, 4 * 3600),
+            st.lists(st.integers(0, 60), min_size=1, max_size=4),
+            networks,
+        ),
+        max_size=60,
+    ),
+)
+def test_a_slowed_sender_is_let_go_once_a_week_at_most(past, events):
+    """Whatever it does; and a record comes back as it was stored at every step."""
+    profile, now = lived(past)
+    rules = Rules()
+    record = Record("login:x", profile, since=now)
+    let_go = []
+    for what, gap, whom, network in events:
+        now += gap
+        if what == "send":
+            judge(record, MODEL, rules, whom, 1, now, network)
+        elif what == "bounce":
+            kind = OutcomeKind.HARD_BOUNCE
+            record_outcome(record.profile, MODEL, kind, 1, now)
+        else:
+            caught = record.caught
+            if review(record, MODEL, rules, 1, now) and record.eased == now:
+                assert caught <= 2 * rules.most_eased
+                let_go.append(now)
+        stored = record.encode()
+        record = Record.decode(stored)
+        assert record.encode() == stored
+    assert all(b - a >= rules.ease_again for a, b in pairwise(let_go))
