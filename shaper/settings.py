@@ -255,7 +255,7 @@ class Notify(Section):
     mail_from: Mailbox | Literal[""] = ""
     """Sender of these mails. Empty: mailshaper@ and the hostname."""
     language: Literal["en", "fr"] = "en"
-    """Language of these mails."""
+    """Language of these mails, and of bounces, which say the same in English."""
     html: bool = True
     """Whether these mails carry an HTML form beside the plain text."""
     owner: bool = False

@@ -58,6 +58,7 @@ def apply(context: Context, settings: Settings) -> None:
         Backoff(trickle.retry_first, trickle.retry_longest),
     )
     context.enforce = settings.daemon.enforce
+    context.language = settings.notify.language
     context.retention = settings.privacy.retention_days * 86400.0
     context.remember = settings.feedback.remember
     context.deliveries_from_log = bool(

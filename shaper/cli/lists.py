@@ -85,7 +85,7 @@ def case_lines(cases: list[dict[str, Any]], *, closed: bool) -> Iterator[str]:
         waiting, escaped = counts(case["waiting"]), counts(case["escaped"])
         yield folded(f"    waiting {waiting}, escaped {escaped}")
         if case["why"]:
-            yield f"    {shorten(case['why'], wide - 4)}"
+            yield folded(f"    {bland(case['why'])}")
     yield f"Next: {command('show', cases[-1]['id'])}"
 
 

@@ -30,13 +30,29 @@ __all__ = ["Report", "failure_report", "may_tell"]
 _MOST_HEADER = 64 * 1024
 _MOST_VALUE = 900  # octets
 
-_WHY = {
-    RecipientFate.REFUSED: ("5.0.0", "the next mail server refused it"),
-    RecipientFate.EXPIRED: (
-        "4.4.7",
-        "it was held for review for the longest time allowed",
-    ),
-    RecipientFate.BOUNCED: ("5.7.1", "a postmaster decided not to deliver it"),
+_STATUS = {
+    RecipientFate.REFUSED: "5.0.0",
+    RecipientFate.EXPIRED: "4.4.7",
+    RecipientFate.BOUNCED: "5.7.1",
+}
+
+# The part that people read: whose language it is nobody knows, so that English
+# follows any other.
+_WORDS: dict[str, dict[str, str]] = {
+    "en": {
+        "head": "This is the mail system at {hostname}.",
+        "lost": "Your message could not be delivered to:",
+        RecipientFate.REFUSED: "the next mail server refused it",
+        RecipientFate.EXPIRED: "it was held for review for the longest time allowed",
+        RecipientFate.BOUNCED: "a postmaster decided not to deliver it",
+    },
+    "fr": {
+        "head": "Ici le serveur de courrier {hostname}.",
+        "lost": "Votre message n'a pas pu être remis à\N{NO-BREAK SPACE}:",
+        RecipientFate.REFUSED: "le serveur suivant l'a refusé",
+        RecipientFate.EXPIRED: "il est resté en examen jusqu'au délai maximal",
+        RecipientFate.BOUNCED: "un responsable a décidé de ne pas le remettre",
+    },
 }
 
 
@@ -50,7 +66,7 @@ class Report:
 
 def may_tell(message: HeldMessage, position: int, fate: RecipientFate) -> bool:
     """Whether the sender wants to hear of this fate of a recipient."""
-    if fate not in _WHY:
+    if fate not in _STATUS:
         return False
     envelope = message.submission.envelope
     if envelope.is_null:
@@ -66,11 +82,13 @@ def failure_report(
     header: bytes,
     hostname: str,
     when: datetime,
+    language: str = "en",
 ) -> Report | None:
     """Return the notification about the failed recipients, or None.
 
     ``fates`` and ``replies`` are by position; ``header`` is the original's header
-    block in wire form; ``when`` is an aware datetime.
+    block in wire form; ``when`` is an aware datetime. The part for people is in
+    ``language`` (``en`` or ``fr``) and in English.
     """
     told = sorted(
         position
@@ -101,18 +119,16 @@ def failure_report(
         "Content-Type: text/plain; charset=utf-8",
         "Content-Transfer-Encoding: 8bit",
         "",
-        f"This is the mail system at {hostname}.",
-        "",
-        "Your message could not be delivered to:",
-        "",
     ]
-    for position, recipient in zip(told, recipients, strict=True):
-        why = _WHY[fates[position]][1]
-        lines.append(f"  <{_short(recipient.address)}>: {why}")
-        if position in replies:
-            lines.append(f"    {_short(replies[position].text)}")
+    for spoken in dict.fromkeys((language, "en")):
+        lines += _told(
+            _WORDS[spoken],
+            hostname,
+            list(zip(told, recipients, strict=True)),
+            fates,
+            replies,
+        )
     lines += [
-        "",
         f"--{boundary}",
         f"Content-Type: message/{kind}",
         *(["Content-Transfer-Encoding: 8bit"] if utf8 else []),
@@ -143,6 +159,22 @@ def failure_report(
     return Report(envelope, head + _whole_lines(header) + tail)
 
 
+def _told(
+    words: Mapping[str, str],
+    hostname: str,
+    recipients: list[tuple[int, Recipient]],
+    fates: Mapping[int, RecipientFate],
+    replies: Mapping[int, Reply],
+) -> list[str]:
+    """Return the lines that people read."""
+    lines = [words["head"].format(hostname=hostname), "", words["lost"], ""]
+    for position, recipient in recipients:
+        lines.append(f"  <{_short(recipient.address)}>: {words[fates[position]]}")
+        if position in replies:
+            lines.append(f"    {_short(replies[position].text)}")
+    return [*lines, ""]
+
+
 def _fields(
     recipient: Recipient, fate: RecipientFate, reply: Reply | None
 ) -> list[str]:
@@ -151,10 +183,10 @@ def _fields(
     if orcpt := recipient.parameter("ORCPT"):
         fields.append(f"Original-Recipient: {_short(orcpt)}")
     kind = "rfc822" if recipient.address.isascii() else "utf-8"
-    status = (reply.enhanced if reply else None) or _WHY[fate][0]
+    status = (reply.enhanced if reply else None) or _STATUS[fate]
     # RFC 3464 2.3.4 "failed": the status class must not say "delayed".
     if fate is not RecipientFate.EXPIRED and not status.startswith("5"):
-        status = _WHY[fate][0]
+        status = _STATUS[fate]
     fields += [
         f"Final-Recipient: {kind}; {_short(recipient.address)}",
         "Action: failed",

@@ -94,6 +94,8 @@ class Pace:
 class Context:
     """Shared parts. ``enforce`` off means: decide and record, hold nothing.
 
+    ``language`` is that of mail to users (``en`` or ``fr``).
+
     ``outcome_of`` judges what the next hop answered for a recipient, ``retention``
     is how many seconds journal lines are kept that no longer matter, ``remember``
     how many a message that left. ``deliveries_from_log`` says that a log tells of
@@ -110,6 +112,7 @@ class Context:
     model: Model = field(default_factory=Model.default)
     rules: Rules = field(default_factory=Rules)
     pace: Pace = field(default_factory=Pace)
+    language: str = "en"
     enforce: bool = True
     defer_when_unavailable: bool = False
     outcome_of: Callable[[Reply, str], Outcome] = lambda _reply, address: Outcome(

@@ -201,6 +201,7 @@ class Delivery:
             await self._header(message.id),
             self._context.hostname,
             datetime.fromtimestamp(self._context.clock(), UTC),
+            self._context.language,
         )
         if report is not None:
             await self.post(

@@ -108,7 +108,7 @@ async def test_each_step_of_a_case_is_posted_signed_and_in_order(box, hook, rece
     await box.control.block(box.change("password changed"), "login:thief")
     await box.upkeep.store()
     box.now += 60
-    await box.control.release(box.change("was the owner"), "login:thief")
+    await box.control.release(box.change("was the owner"), "login:thief", 0.0)
     await box.upkeep.store()
     await work(box)
     first, second, third = receiver.taken

@@ -130,3 +130,23 @@ def test_outside_text_cannot_forge_a_header_or_end_the_report(
     ]
     with_header, _ = report_of(message, {0: RecipientFate.REFUSED}, {}, header)
     assert with_header.content.endswith(b"--=_mailshaper_id1--\r\n")
+
+
+def test_people_read_their_language_and_english_and_programs_the_same():
+    message = held()
+    reports = {
+        language: failure_report(
+            message, {0: RecipientFate.EXPIRED}, {}, HEADER, "h.example", WHEN, language
+        ).content
+        for language in ("en", "fr")
+    }
+    text, status = {}, {}
+    for language, content in reports.items():
+        mail = email.message_from_bytes(content, policy=policy.default)
+        parts = list(mail.iter_parts())
+        text[language], status[language] = parts[0].get_content(), parts[1].as_string()
+    assert "the longest time allowed" in text["en"]
+    assert "examen" not in text["en"]
+    assert text["fr"].index("délai maximal") < text["fr"].index("longest time allowed")
+    assert "remis à\xa0:" in text["fr"]
+    assert status["en"] == status["fr"]
