@@ -77,10 +77,16 @@ def _escapes(runs: dict[str, Found]) -> None:
 
 def _details(runs: dict[str, Found]) -> None:
     for title, found in runs.items():
-        print(f"| {title} | active | any | new | 20 % bounces | 40 % | leaked p90 |")
-        print("|---|---|---|---|---|---|---|")
+        print(
+            f"| {title} | active | any | dormant | new | 20 % bounces | 40 % | "
+            "leaked p90 |"
+        )
+        print("|---|---|---|---|---|---|---|---|")
         for profile, one in found["detectors"]["mailshaper"]["profiles"].items():
-            pools = [_cell(one["by_sender"][p]) for p in ("active", "any", "new")]
+            pools = [
+                _cell(one["by_sender"][kind]) if kind in one["by_sender"] else "-"
+                for kind in ("active", "any", "dormant", "new")
+            ]
             bounces = [_cell(one["with_bounces"][rate]) for rate in ("20", "40")]
             leaked = one["messages_leaked_until_block_p90"]
             print(f"| {profile} | {' | '.join(pools + bounces)} | {leaked} |")

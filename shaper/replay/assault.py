@@ -33,6 +33,7 @@ class Outcome(NamedTuple):
 
     ``leaked`` are the thief's messages that left through the trickle before the
     block; ``blocked`` the seconds until then. Both None where not simulated.
+    ``idle`` is how many seconds the owner had been silent.
     """
 
     pool: str
@@ -41,6 +42,7 @@ class Outcome(NamedTuple):
     seconds: float | None
     leaked: int | None = None
     blocked: float | None = None
+    idle: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def attack_shaper(
 ) -> Outcome:
     """Attack a clone of the account; ``bounces`` in per cent of unknown recipients."""
     profile = Profile.decode(target.profile)
-    days = profile.days
+    days, idle = profile.days, plant.time - profile.seen
     rng = random.Random(f"bounces {attack.name} {plant.seed}")  # noqa: S311
     pending: list[float] = []
     reached = delivered = 0
@@ -89,14 +91,14 @@ def attack_shaper(
             blocked: float | None = None
             if not bounces:
                 leaked, blocked = _aftermath(profile, model, sent, stream)
-            return Outcome(plant.pool, days, reached, alarm, leaked, blocked)
+            return Outcome(plant.pool, days, reached, alarm, leaked, blocked, idle)
         learn(profile, model, sent.recipients, sent.time)
         reached += len(sent.recipients) * sent.thief
         bad = sum(rng.random() * 100 < bounces for _ in range(sent.unknown))
         for _ in range(bad):
             heapq.heappush(pending, sent.time + 2 + 58 * rng.random())
         delivered = len(sent.recipients) - bad
-    return Outcome(plant.pool, days, reached, None)
+    return Outcome(plant.pool, days, reached, None, idle=idle)
 
 
 def attack_rival(attack: Attack, plant: Plant, target: Target, name: str) -> Outcome:

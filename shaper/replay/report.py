@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["figures"]
 
+_DORMANT = 30 * 86400.0  # seconds
 _QUICK = 300.0  # seconds; a delay that an innocent sender hardly notices
 
 
@@ -95,9 +96,9 @@ def _profile(drill: Drill, name: str, attack: str) -> dict[str, Any]:
         "seconds_alarm_to_block_median": _number(quantile(blocked, 0.5)),
         "not_blocked_ratio": 1 - len(blocked) / max(len(leaked), 1),
         "by_sender": {
-            pool: _outcomes(chosen)
-            for pool in ("active", "any", "new")
-            if (chosen := [o for o in outcomes if o.pool == pool])
+            kind: _outcomes(chosen)
+            for kind, chosen in _by_sender(outcomes).items()
+            if chosen
         },
         "with_bounces": {
             str(rate): _outcomes(drill.outcomes[name, attack, rate])
@@ -105,6 +106,16 @@ def _profile(drill: Drill, name: str, attack: str) -> dict[str, Any]:
             if rate
         },
     }
+    return found
+
+
+def _by_sender(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    """Sort by the pool they were drawn from; dormant are those silent for a month."""
+    found = {
+        pool: [o for o in outcomes if o.pool == pool]
+        for pool in ("active", "any", "new")
+    }
+    found["dormant"] = [o for o in outcomes if o.idle >= _DORMANT and o.pool != "new"]
     return found
 
 
