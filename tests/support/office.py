@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from shaper.admin import AdminServer
+from shaper.admin_suppress import suppress_commands
 from shaper.audit import AuditJournal
 from shaper.core.envelope import Client, Envelope, Recipient
 from shaper.core.message import Action, Submission
@@ -162,7 +163,12 @@ async def office(redis_url: str, directory: Path) -> AsyncIterator[Office]:
     async def forget(address: str) -> dict[str, int]:
         return await engine.forget(address, audit.forget)
 
-    server = AdminServer(Control(engine), journal=audit.replay, forget=forget)
+    server = AdminServer(
+        Control(engine),
+        journal=audit.replay,
+        forget=forget,
+        more=suppress_commands(engine.suppression_list),
+    )
     path = directory / "admin.sock"
     await server.start(path)
     try:
