@@ -66,7 +66,7 @@ class LiveLog:
         """
         self._table = table
         self._clock = clock
-        self._hour = 0.0
+        self._hour = -_HOUR
         self._postfix = PostfixLog(table, limit=limit)
         self._exim = EximLog(table, limit=limit)
         self._hops = [_split(hop) for hop in hops]
