@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from shaper import journal
 from shaper.admin_arguments import Arguments
 from shaper.core.order import OrderAction
-from shaper.core.text import bland
 from shaper.engine.control import RefusedError
 
 if TYPE_CHECKING:
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     from shaper.engine.control import Control
 
 __all__ = ["Answer", "Command", "Commands", "Request", "canonical"]
-
-log = logging.getLogger(__name__)
 
 _LONGEST_UID = 10  # digits; uid_t has 32 bits
 
@@ -104,7 +101,13 @@ class Commands:
                 64,
             )
         arguments = Arguments(request.arguments)
-        return await command(arguments, user)
+        answer = await command(arguments, user)
+        reason = request.arguments.get("reason")
+        if isinstance(reason, str) and not request.arguments.get("dry_run"):
+            # Who is forgotten may stand in the reason: it is to be nowhere any more.
+            told = "" if request.command == "forget" else reason
+            journal.operator_acted(user, request.command, told)
+        return answer
 
     # -- reading -----------------------------------------------------------------
 
@@ -248,8 +251,6 @@ class Commands:
             if isinstance(done, dict):
                 result |= done
             await self._control.forgotten(change, address)
-            # Without the address: the point is that it is nowhere any more.
-            log.info("%s had an address forgotten: %s", user, bland(change.reason))
         return Answer(result)
 
     # -- names -------------------------------------------------------------------

@@ -10,6 +10,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from shaper import journal
 from shaper.core.model import Model
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Refits:
                 process.kill()
                 await process.wait()
         self._context.model = model
-        log.info("baselines refitted from %d sender-days", model.sender_days)
+        journal.refit_done(model.sender_days)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Refit at its pace until ``stop`` is set."""

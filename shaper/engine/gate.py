@@ -13,6 +13,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from shaper import journal
 from shaper.core.evidence import learn
 from shaper.core.judgement import Judgement, fingerprint, judge
 from shaper.core.message import Action, Decision, HeldMessage, RecipientFate
@@ -162,7 +163,7 @@ class Gatekeeper:
                 # Taken over only from a sender whose state survives us.
                 await self._senders.assure(sender)
             except SpoolFullError as error:
-                log.error("%s is left with its MTA: %s", submission.id, error)
+                journal.spool_full(submission.id, str(error))
                 return Decision(Action.ANSWER, _DISK_FULL)
             return Decision(Action.HOLD, case=case)
         if judgement.action is Action.HOLD:

@@ -180,6 +180,24 @@ class Notices:
             sender=case.sender,
         )
 
+    async def trouble(self, event: str, name: str, state: str, detail: str) -> None:
+        """Tell programs that a receiver refuses this host, or that many look odd.
+
+        ``event`` is ``receiver.trouble`` or ``host.alarm``, ``name`` the receiver's
+        group or "", ``state`` ``begun`` or ``over``. Raises SpoolFullError.
+        """
+        now = self._context.clock()
+        if event == "receiver.trouble":
+            journal.receiver_trouble(name, state, detail)
+        else:
+            journal.host_alarm(state, detail)
+        await self._outbox.announce(
+            event,
+            f"{event}.{name or 'host'}.{state}.{now:.0f}.{self._context.instance}",
+            {"name": name, "state": state, "detail": detail},
+            key=f"{event}.{name}",
+        )
+
     def _first(self, case: Case) -> bool:
         """Whether nobody was told of this case yet, here or before a restart."""
         return not case.told and not any(told == case.id for told, _ in self._told)

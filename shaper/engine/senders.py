@@ -24,6 +24,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from shaper import journal
 from shaper.core.ports import SpoolFullError, StateUnavailableError
 from shaper.core.record import Record
 
@@ -311,11 +312,11 @@ class Senders:
     def _unreachable(self, error: StateUnavailableError) -> None:
         if not self.unavailable_since:
             self.unavailable_since = self._context.clock()
-            log.error("Redis cannot be used, going on from memory: %s", error)
+            journal.redis_lost(str(error))
 
     def _reachable(self) -> None:
         if self.unavailable_since:
-            log.warning("Redis can be used again")
+            journal.redis_back(self._context.clock() - self.unavailable_since)
             self.unavailable_since = 0.0
 
 

@@ -12,6 +12,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from shaper import journal
 from shaper.core.case import Step
 from shaper.core.judgement import review
 from shaper.core.ports import ShaperError, StateUnavailableError
@@ -158,11 +159,7 @@ class Upkeep:
             reason = f"message {message.id} reached its longest hold"
             step = Step(now, "expired", State.BLOCKED.value, reason=reason)
             self._engine.casebook.note(message.case, step)
-            log.warning(
-                "held message %s of %r reached its longest hold and was returned",
-                message.id,
-                message.submission.sender,
-            )
+            journal.message_expired(message.id, message.submission.sender)
 
     async def prune(self) -> None:
         """Drop journal lines that are old and no longer say what is.
