@@ -188,6 +188,6 @@ def _verify(
 
     total = ask("audit.verify", row, since=since, sender=sender)
     if not as_json:
-        say(f"{total['alarms']:,} alarms, {total['same']:,} computed the same.")
+        say(f"Alarms: {total['alarms']:,}, computed the same: {total['same']:,}.")
     if total["same"] != total["alarms"]:
         raise typer.Exit(1)

@@ -12,6 +12,7 @@ from shaper.core.message import Action
 from shaper.core.ports import SpoolFullError
 from shaper.core.proof import check
 from tests.support.engine import EngineBox
+from tests.support.office import office
 
 
 @pytest.fixture
@@ -121,3 +122,27 @@ async def test_a_full_disk_costs_the_proof_and_not_the_alarm(box):
     assert await box.state("login:thief") == "slowed"
     decision = await box.offer("login:thief", ["x@example.net"])
     assert decision.action is Action.HOLD
+
+
+async def test_the_command_line_computes_again_and_its_status_tells(
+    redis_url, tmp_path
+):
+    async with office(redis_url, tmp_path) as place:
+        await place.steal("login:alice", "news")
+        done = await place.cli("audit", "--verify")
+        assert done.code == 0, done
+        assert "login:alice  c1  same." in done.out
+        assert "Alarms: 1, computed the same: 1." in done.out
+        (row,) = (await place.cli("audit", "--verify", "--json")).rows()
+        assert row["same"]
+        assert row["again"] == row["written"]
+        assert (await place.cli("audit", "--verify", "--sender", "bob")).code == 0
+        (line,) = [x for x in place.audit.replay() if x["event"] == "evidence"]
+        forged = line["proof"] | {"now": line["proof"]["now"] + 9999}
+        await place.audit.append("evidence", sender="login:x", case="c9", proof=forged)
+        done = await place.cli("audit", "--verify")
+        assert done.code == 1
+        assert "login:x  c9  differs: " in done.out
+        assert "Alarms: 2, computed the same: 1." in done.out
+        plain = (await place.cli("audit")).out
+        assert "profile" not in plain

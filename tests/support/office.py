@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from shaper.admin import AdminServer
+from shaper.admin_proofs import proof_commands
 from shaper.admin_suppress import suppress_commands
 from shaper.audit import AuditJournal
 from shaper.core.envelope import Client, Envelope, Recipient
@@ -167,7 +168,7 @@ async def office(redis_url: str, directory: Path) -> AsyncIterator[Office]:
         Control(engine),
         journal=audit.replay,
         forget=forget,
-        more=suppress_commands(engine.suppression_list),
+        more=suppress_commands(engine.suppression_list) | proof_commands(audit.replay),
     )
     path = directory / "admin.sock"
     await server.start(path)
