@@ -28,6 +28,11 @@ __all__ = ["app", "run"]
 _INTERRUPTED = 130
 _LATE = {
     "drill": ("shaper.cli.drill", "Steal accounts in a replay of your own log."),
+    "replay": (
+        "shaper.cli.replay",
+        "Say whom you would have slowed in an old log, and what that would have "
+        "spared.",
+    ),
     "classify": (
         "shaper.cli.classify",
         "Say what bounces, complaints, SMTP replies and log lines mean.",

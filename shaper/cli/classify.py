@@ -91,9 +91,9 @@ def _read(name: str) -> bytes:
     with path.open("rb") as file:
         magic = file.read(6)
     if magic[:2] == b"\x1f\x8b" or magic == b"\xfd7zXZ\x00":
-        from shaper.feedback.history import open_log, read_lines
+        from shaper.feedback.history import open_text, read_lines
 
-        with open_log(path) as text:
+        with path.open("rb") as raw, open_text(raw) as text:
             return "\n".join(read_lines(text)).encode("utf-8", "replace")
     return path.read_bytes()
 

@@ -1,21 +1,21 @@
 """Who sent what in the past: messages out of old Postfix and Exim logs.
 
-One ``Sent`` per message, however often it passed the MTA (a content filter or
-the shaper's own hop makes copies under new queue ids). The sender is the login
-where there is one, else the local user, else the envelope sender; bounces (null
-sender) and verification probes are nobody's mail. Files are plain, gzip or xz,
-in any order. Messages come when each recipient was tried once, so nearly, but not
-quite, in the order in which they were sent; memory is bounded by the open messages.
+One ``Sent`` per message, however often it passed the MTA; ``joiner`` joins
+the lines. Files are plain, gzip, xz or bzip2, in any order. Messages come when each
+recipient was tried once, so nearly, but not quite, in the order in which they were
+sent; memory is bounded by the open messages.
 """
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import lzma
 import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
-from typing import IO, TYPE_CHECKING
+from io import BufferedReader, TextIOWrapper
+from typing import IO, TYPE_CHECKING, Any
 
 from shaper.feedback.joiner import Counts, Fate, Joiner, Sent
 from shaper.feedback.logtime import LogClock
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["Fate", "HistoryReader", "Sent", "open_log", "read_history", "read_lines"]
+__all__ = ["Fate", "HistoryReader", "Sent", "open_text", "read_history", "read_lines"]
 
 MAX_LINE = 65_536  # characters; the rest of a longer line is skipped
 _BLOCK = 256 * 1024  # characters
@@ -34,15 +34,20 @@ _TELL = 10_000  # lines
 _DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError)
 
 
-def open_log(path: Path) -> IO[str]:
-    """Open a log as text, by its first octets: gzip, xz or plain. Raises OSError."""
-    with path.open("rb") as file:
-        magic = file.read(6)
+def open_text(raw: BufferedReader) -> IO[str]:
+    """Read octets as a log, by the first of them: gzip, xz, bzip2 or plain.
+
+    Closing it does not always close ``raw``.
+    """
+    magic = raw.peek(6)
+    unpacked: Any = raw
     if magic[:2] == b"\x1f\x8b":  # RFC 1952 2.3.1
-        return gzip.open(path, "rt", encoding="utf-8", errors="replace")
-    if magic == b"\xfd7zXZ\x00":
-        return lzma.open(path, "rt", encoding="utf-8", errors="replace")
-    return path.open(encoding="utf-8", errors="replace")
+        unpacked = gzip.GzipFile(fileobj=raw)
+    elif magic[:6] == b"\xfd7zXZ\x00":
+        unpacked = lzma.LZMAFile(raw)  # noqa: SIM115 - its user closes it
+    elif magic[:3] == b"BZh":
+        unpacked = bz2.BZ2File(raw)
+    return TextIOWrapper(unpacked, encoding="utf-8", errors="replace")
 
 
 def read_lines(file: IO[str]) -> Iterator[str]:
@@ -90,19 +95,19 @@ class HistoryReader(Counts):
     ) -> Iterator[Sent]:
         """Yield the messages of all files. Raises OSError for an unreadable file.
 
-        ``on_fate`` hears of recipients, ``on_read`` of the file and the number of
-        its lines that are read; both while the iterator is used.
+        ``on_fate`` hears of recipients, ``on_read`` of the file and how many of
+        its octets were read; both while the iterator is used.
         """
         joiner = Joiner(self, on_fate)
         for path in self._ordered(paths):
             joiner.start(self._clock(path))
-            with open_log(path) as file:
+            with path.open("rb") as raw, open_text(raw) as file:
                 try:
                     for number, line in enumerate(read_lines(file)):
                         if (sent := joiner.feed(line)) is not None:
                             yield sent
                         if on_read is not None and not number % _TELL:
-                            on_read(path, number)
+                            on_read(path, raw.tell())
                 except _DAMAGE:
                     self.damaged += 1
         yield from joiner.finish()
@@ -119,7 +124,7 @@ class HistoryReader(Counts):
 
     def _first_time(self, path: Path) -> float:
         clock = self._clock(path)
-        with open_log(path) as file:
+        with path.open("rb") as raw, open_text(raw) as file:
             try:
                 for number, line in enumerate(read_lines(file)):
                     if (time := clock.read(line)) is not None:
