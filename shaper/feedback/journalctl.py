@@ -117,14 +117,16 @@ class JournalFollower:
     async def _remember(self, learn: Callable[[str], None]) -> None:
         """Read some entries up to the cursor again, whose outcomes were told."""
         where = [f"--cursor={self._cursor}"] if self._cursor else []
-        lines: list[str] = []
+        entries: list[dict[str, Any]] = []
         try:
             async with self._child("--reverse", f"--lines={_PAST}", *where) as child:
-                lines = [line_of(entry) async for entry in _entries(child)]
+                entries = [entry async for entry in _entries(child)]
         except OSError as error:
             self._failed(f"{self._base[0]}: {error.strerror or error}")
-        for line in reversed(lines):
-            learn(line)
+        if entries and not self._cursor:
+            self._cursor = str(entries[0].get("__CURSOR", ""))
+        for entry in reversed(entries):
+            learn(line_of(entry))
 
     async def _follow(
         self, take: Callable[[str], Awaitable[None]], stop: asyncio.Event
@@ -184,8 +186,9 @@ class JournalFollower:
         try:
             yield child
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                child.terminate()
+            if child.stdout is None or not child.stdout.at_eof():
+                with contextlib.suppress(ProcessLookupError):
+                    child.terminate()
             try:
                 async with asyncio.timeout(_ENDING):
                     await child.communicate()
