@@ -34,7 +34,7 @@ def apply(engine: Engine, settings: Settings) -> None:
     engine.suppression.settings = SuppressionSettings(
         enabled=suppression.enabled,
         rules=Rules(suppression.soft_bounces, suppression.soft_retry),
-        confirm_url=suppression.confirm_url,
+        confirm_url=engine.confirming.page,
         own=_own(settings),
         trust_auth=settings.identity.trust_auth,
     )
@@ -44,9 +44,8 @@ def apply(engine: Engine, settings: Settings) -> None:
         and settings.daemon.enforce
         and settings.daemon.placement == "hop"
     )
-    asks = bool(refusing and suppression.confirm_listen)
     engine.confirming.configure(
-        suppression.confirm_url if asks else "",
+        engine.confirming.page if refusing else "",
         partial(
             _compose,
             notify.mail_from or f"mailshaper@{settings.hostname}",
@@ -91,14 +90,14 @@ async def start(engine: Engine, settings: Settings, stack: AsyncExitStack) -> No
 
     Redis that is away now is asked again by the list's own rounds.
     """
+    suppression = settings.suppression
+    if suppression.confirm_listen:
+        engine.confirming.page = suppression.confirm_url
     apply(engine, settings)
     try:
         await engine.suppression.refresh()
     except StateUnavailableError as error:
         log.warning("suppression list not loaded yet: %s", error)
-    suppression = settings.suppression
-    if bool(suppression.confirm_listen) != bool(suppression.confirm_url):
-        log.warning("confirmation needs both confirm_listen and confirm_url")
     if not suppression.confirm_listen:
         return
     from shaper.confirm import ConfirmPage  # noqa: PLC0415 - aiohttp costs 20 MB

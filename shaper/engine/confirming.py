@@ -51,6 +51,7 @@ class Confirming:
         self._delivery = delivery
         self._suppression = suppression
         self._key = derive(context.contact_key)
+        self.page = ""  # URL of the page that was opened at the start
         self._url = ""
         self._compose: ComposeConfirmation | None = None
 

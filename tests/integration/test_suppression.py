@@ -10,6 +10,7 @@ from shaper.core.contacts import Contacts
 from shaper.core.envelope import Client
 from shaper.core.outcome import Kind, Meaning, Outcome
 from shaper.core.ports import StateUnavailableError
+from shaper.core.reply import Phase, Reply
 from shaper.core.suppression import BULK, Rules, Why
 from shaper.engine.control import Change, RefusedError
 from shaper.engine.suppression import SuppressionSettings
@@ -347,3 +348,17 @@ async def test_rcpt_is_answered_in_order_and_the_others_go_on(box):
     # the refusals of our own are not counted again as bounces.
     assert record.profile.bad + record.profile.good > 0
     assert box.engine.suppression.refused == 3
+
+
+async def test_what_the_next_hop_says_of_a_recipient_lists_it(box):
+    gone = Reply(550, ("5.1.1 <bob@example.net> User unknown",), Phase.RCPT)
+    full = Reply(552, ("5.2.2 mailbox full",), Phase.RCPT)
+    policy = Reply(550, ("5.7.1 message refused",), Phase.RCPT)
+    said = {BOB: gone, "full@example.net": full, "spam@example.net": policy}
+    await box.offer(ALICE, ["carol@example.net"], refused=said)
+    await box.engine.outcomes.flush()
+    assert await refused(box, login="alice")
+    assert await refused(box, "spam@example.net", login="alice") is None
+    told = await box.engine.suppression_list.explain(BOB)
+    assert told["text"].endswith("User unknown")
+    assert told["why"] == "dead"
