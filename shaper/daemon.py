@@ -19,9 +19,10 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from shaper import journal, suppressing, systemd, wiring
+from shaper import journal, observation, suppressing, systemd, wiring
 from shaper.admin import AdminServer
 from shaper.admin_intake import intake_commands
+from shaper.admin_learn import learn_commands
 from shaper.admin_proofs import proof_commands
 from shaper.admin_suppress import suppress_commands
 from shaper.audit import AuditJournal
@@ -31,6 +32,7 @@ from shaper.durable.files import private_directory
 from shaper.engine.assembly import Engine
 from shaper.engine.context import Context
 from shaper.engine.control import Control
+from shaper.engine.learned import Learned
 from shaper.engine.upkeep import Upkeep
 from shaper.feedback_service import Feedback
 from shaper.ledger.child import RedisChild
@@ -43,6 +45,7 @@ from shaper.smtp.ingress import Ingress
 from shaper.smtp.send import send
 from shaper.spool.spool import FileSpool
 from shaper.telling import Telling
+from shaper.watch import Watch
 from shaper.watchers import Journaling, Watchers
 
 if TYPE_CHECKING:
@@ -67,6 +70,8 @@ class Daemon:
         self._path = path
         self._stop = asyncio.Event()
         self._exit: contextlib.AsyncExitStack = contextlib.AsyncExitStack()
+        self._ingress: Ingress | None = None
+        self._switching: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Start, serve until SIGTERM or SIGINT, stop in order."""
@@ -80,6 +85,7 @@ class Daemon:
             engine, upkeep, ledger = await self._start_engine(monitor)
             # Before mail comes: a state that only Redis knows has no case here yet.
             await upkeep.resynchronise()
+            await observation.switch(engine, self._settings.daemon.state_directory)
             await suppressing.start(engine, self._settings, self._exit)
             await self._listen(engine, ledger)
             monitor.attach(engine, self._spool, self._refits.path)
@@ -146,6 +152,7 @@ class Daemon:
             ),
             instance=settings.daemon.instance,
             hostname=settings.hostname,
+            placement=settings.daemon.placement,
             outcome_of=wiring.outcome_of(wiring.table(settings)),
         )
         wiring.apply(context, settings)
@@ -174,17 +181,32 @@ class Daemon:
         self._sockets = await self._exit.enter_async_context(
             contextlib.AsyncExitStack()
         )
-        feedback = Feedback(settings, wiring.table(settings), engine.outcomes.take)
+        watching = settings.daemon.placement == "watch"
+        feedback = Feedback(
+            settings,
+            wiring.table(settings),
+            engine.outcomes.take,
+            line=Watch(engine.observing).line if watching else None,
+        )
         admin = AdminServer(
             Control(engine),
             journal=self._audit.replay,
             forget=partial(_forget, engine, self._audit),
             more=suppress_commands(engine.suppression_list)
             | proof_commands(self._audit.replay)
-            | intake_commands(feedback.intake),
+            | intake_commands(feedback.intake)
+            | learn_commands(Learned(engine.context, engine.senders)),
         )
         await admin.start(settings.admin_socket, settings.admin.group)
         self._exit.push_async_callback(admin.stop)
+        if not watching:
+            await self._take_mail(engine, ledger)
+        self._sockets.push_async_callback(feedback.stop)
+        await feedback.start()
+        self._monitor.follow_logs(feedback)
+
+    async def _take_mail(self, engine: Engine, ledger: RedisLedger) -> None:
+        settings = self._settings
         policy = PolicyServer(partial(self._remember, engine, ledger))
         self._sockets.callback(policy.close)
         for address in settings.policy.listen:
@@ -198,8 +220,6 @@ class Daemon:
         self._sockets.push_async_callback(ingress.stop, settings.daemon.grace)
         for address in settings.hop.listen:
             await _open(address, ingress.listen, ingress.listen_unix)
-        self._sockets.push_async_callback(feedback.stop)
-        await feedback.start()
 
     async def _remember(
         self, engine: Engine, ledger: RedisLedger, queue_id: str, login: str
@@ -232,7 +252,8 @@ class Daemon:
         except ConfigError as error:
             log.error("configuration not reloaded: %s", error)
             return
-        self._ingress.apply(wiring.ingress(settings))
+        if self._ingress is not None:
+            self._ingress.apply(wiring.ingress(settings))
         self._spool.limits = wiring.limits(settings)
         wiring.apply(engine.context, settings)
         suppressing.apply(engine, settings)
@@ -240,19 +261,29 @@ class Daemon:
         self._settings = settings
         log.info("configuration reloaded: %s", ", ".join(applied) or "nothing new")
         if "daemon.enforce" in applied:
+            state = settings.daemon.state_directory
+            self._switching = asyncio.create_task(observation.switch(engine, state))
             log.warning("%s", self._summary(engine))
         if restart:
             log.warning("these keys need a restart: %s", ", ".join(restart))
 
     def _summary(self, engine: Engine) -> str:
         settings = self._settings
+        places = ", ".join(
+            (*map(str, settings.feedback.logs), *settings.feedback.journal)
+        )
+        way = (
+            f"watching {places or 'nothing: feedback.logs is empty'}"
+            if settings.daemon.placement == "watch"
+            else f"mail on {', '.join(settings.hop.listen)}, "
+            f"next hop {settings.hop.next_hop}"
+        )
         return (
-            f"instance {settings.daemon.instance}, mail on "
-            f"{', '.join(settings.hop.listen)}, next hop {settings.hop.next_hop}, "
+            f"instance {settings.daemon.instance}, {way}, "
             f"{len(engine.held)} held, "
             f"{len(engine.senders.names('slowed'))} slowed, "
             f"{len(engine.senders.names('blocked'))} blocked"
-            + ("" if settings.daemon.enforce else "; observing, nothing is held")
+            + ("" if engine.context.enforce else "; observing, nothing is held")
         )
 
 

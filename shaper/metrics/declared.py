@@ -306,6 +306,14 @@ ALL: tuple[Declared, ...] = (
         "`log`: a file or unit of `feedback.logs` and `feedback.journal`",
     ),
     Declared(
+        "mailshaper_log_unreadable",
+        "gauge",
+        "1 while a followed log cannot be read, 0 otherwise.",
+        "Permissions, or a path that is not there: docs/runbooks/MailshaperLogLag.md",
+        ("log",),
+        "`log`: as above",
+    ),
+    Declared(
         "mailshaper_baseline_refit_timestamp_seconds",
         "gauge",
         "When the baselines were refitted, in Unix time; 0 for the shipped ones.",

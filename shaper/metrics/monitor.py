@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from shaper.config import Settings
     from shaper.engine.assembly import Engine
+    from shaper.feedback_service import Feedback
     from shaper.smtp.forward import NextHop
     from shaper.spool.spool import FileSpool
 
@@ -64,6 +65,17 @@ class Monitor:
         self.standing.attach(engine, spool)
         self.standing.add(
             "mailshaper_baseline_refit_timestamp_seconds", lambda: {"": _written(model)}
+        )
+
+    def follow_logs(self, feedback: Feedback) -> None:
+        """Report how each followed log is; without any there is nothing to report."""
+        self.standing.add(
+            "mailshaper_log_lag_bytes",
+            lambda: {one.name: float(one.lag) for one in feedback.sources()},
+        )
+        self.standing.add(
+            "mailshaper_log_unreadable",
+            lambda: {one.name: float(bool(one.trouble)) for one in feedback.sources()},
         )
 
     async def __aenter__(self) -> Self:

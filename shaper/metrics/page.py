@@ -25,8 +25,8 @@ Counters end in `_total` and start at 0 with the daemon; a histogram has `_bucke
 shared, so add it up with `max`, not `sum`, over instances with one Redis. Python's
 client adds `process_*` (memory, CPU, open files, start time).
 
-Some are there only with their setting: `mailshaper_log_lag_bytes` with
-`feedback.logs` or `feedback.journal`.
+Some are there only with their setting: `mailshaper_log_lag_bytes` and
+`mailshaper_log_unreadable` with `feedback.logs` or `feedback.journal`.
 """
 
 

@@ -10,9 +10,11 @@ the webhook) add a source of their own and are absent without it.
 from __future__ import annotations
 
 import asyncio
+import math
 import platform
 import time
 from collections import Counter
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import GaugeMetricFamily
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from shaper.core.message import HeldMessage
     from shaper.engine.assembly import Engine
+    from shaper.engine.heldmail import Lane
     from shaper.spool.spool import FileSpool
 
 __all__ = ["Gauges", "Standing", "Values"]
@@ -34,7 +37,8 @@ Labels = tuple[str, ...]
 Values = dict[str, dict[Labels, float]]
 
 _PIECE = 1000  # entries walked between two turns of the loop
-_NORMAL = State.NORMAL.value
+_SLOWED, _BLOCKED = State.SLOWED.value, State.BLOCKED.value
+_STATE = itemgetter("state")
 
 
 class Standing:
@@ -108,44 +112,51 @@ class Standing:
         return reasons
 
     async def _senders(self, engine: Engine, values: Values) -> None:
+        lines = list(engine.senders.known.values())
         states: Counter[str] = Counter()
-        waiting, oldest = 0, 0.0
-        now = self._clock()
-        for count, line in enumerate(list(engine.senders.known.values()), 1):
-            state = line["state"]
-            if state != _NORMAL:
-                states[state] += 1
-                if state == State.BLOCKED.value and not line.get("confirmed"):
-                    waiting += 1
-                    oldest = max(oldest, now - float(line["since"]))
-            if count % _PIECE == 0:
-                await asyncio.sleep(0)
+        since: list[float] = []
+        for at in range(0, len(lines), _PIECE):
+            piece = lines[at : at + _PIECE]
+            found = Counter(map(_STATE, piece))
+            states += found
+            if found[_BLOCKED]:
+                since += [
+                    float(line["since"])
+                    for line in piece
+                    if line["state"] == _BLOCKED and not line.get("confirmed")
+                ]
+            await asyncio.sleep(0)
         values["mailshaper_senders"] = {
-            (state.value,): float(states[state.value])
-            for state in (State.SLOWED, State.BLOCKED)
+            (state,): float(states[state]) for state in (_SLOWED, _BLOCKED)
         }
-        values["mailshaper_review_waiting_senders"] = {(): float(waiting)}
+        oldest = max(self._clock() - min(since), 0.0) if since else 0.0
+        values["mailshaper_review_waiting_senders"] = {(): float(len(since))}
         values["mailshaper_review_oldest_age_seconds"] = {(): oldest}
 
     async def _held(self, engine: Engine, values: Values) -> None:
-        messages = dict.fromkeys(QUEUES, 0)
-        octets = dict.fromkeys(QUEUES, 0)
-        oldest: dict[str, float] = {}
+        tally = {queue: _Tally() for queue in QUEUES}
         known = engine.senders.known
-        for count, message in enumerate(list(engine.held.all()), 1):
-            queue = _queue(message, known)
-            messages[queue] += 1
-            octets[queue] += message.size
-            received = message.submission.received
-            if received < oldest.get(queue, received + 1):
-                oldest[queue] = received
-            if count % _PIECE == 0:
+        walked = 0
+        for lane in engine.held.lanes():
+            of_lane = tally[_queue(lane, known)]
+            for message in engine.held.in_lane(lane):
+                # Mail of others that only has its end to be told is on its way out.
+                ours = lane.kind != "notice" or message.notice
+                (of_lane if ours else tally["released"]).add(message)
+                walked += 1
+            if walked >= _PIECE:
+                walked = 0
                 await asyncio.sleep(0)
         now = self._clock()
-        values["mailshaper_held_messages"] = {(q,): float(messages[q]) for q in QUEUES}
-        values["mailshaper_held_bytes"] = {(q,): float(octets[q]) for q in QUEUES}
+        values["mailshaper_held_messages"] = {
+            (queue,): float(own.messages) for queue, own in tally.items()
+        }
+        values["mailshaper_held_bytes"] = {
+            (queue,): float(own.octets) for queue, own in tally.items()
+        }
         values["mailshaper_held_oldest_age_seconds"] = {
-            (q,): max(now - oldest.get(q, now), 0.0) for q in QUEUES
+            (queue,): max(now - own.oldest, 0.0) if own.messages else 0.0
+            for queue, own in tally.items()
         }
 
     def _spooled(self, spool: FileSpool, values: Values) -> None:
@@ -192,16 +203,31 @@ class Gauges:
                 yield family
 
 
-def _queue(message: HeldMessage, known: Mapping[str, Mapping[str, object]]) -> str:
-    if message.notice:
+class _Tally:
+    """What one queue holds."""
+
+    __slots__ = ("messages", "octets", "oldest")
+
+    def __init__(self) -> None:
+        self.messages = self.octets = 0
+        self.oldest = math.inf
+
+    def add(self, message: HeldMessage) -> None:
+        self.messages += 1
+        self.octets += message.size
+        received = message.submission.received
+        if received < self.oldest:  # noqa: PLR1730 - min() takes twice as long
+            self.oldest = received
+
+
+def _queue(lane: Lane, known: Mapping[str, Mapping[str, object]]) -> str:
+    if lane.kind == "notice":
         return "notice"
-    if message.order or not message.waiting:
-        return "released"
-    standing = known.get(message.submission.sender)
-    state = standing["state"] if standing else _NORMAL
-    if state == State.BLOCKED.value:
+    standing = known.get(lane.name) if lane.kind == "state" else None
+    state = standing["state"] if standing else ""
+    if state == _BLOCKED:
         return "blocked"
-    return "trickle" if state == State.SLOWED.value else "released"
+    return "trickle" if state == _SLOWED else "released"
 
 
 def _cases(engine: Engine, values: Values) -> None:
@@ -211,4 +237,5 @@ def _cases(engine: Engine, values: Values) -> None:
         (state.value,): float(states[state]) for state in (State.SLOWED, State.BLOCKED)
     }
     owed = sum(bool(case.untold) for case in engine.casebook.all())
+    owed += len(engine.outbox.owed())
     values["mailshaper_notices_owed"] = {(): float(owed)}

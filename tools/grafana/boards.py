@@ -636,6 +636,19 @@ _ENGINE = Board(
                     _steps(1e6, 1e7),
                 ),
                 Panel(
+                    "Logs that cannot be read",
+                    "Is a followed log missing, or forbidden to the daemon?",
+                    "short",
+                    (
+                        _q(
+                            "max by (instance, log) (mailshaper_log_unreadable{I})",
+                            "{{instance}} {{log}}",
+                        ),
+                    ),
+                    "MailshaperLogLag",
+                    _red(1),
+                ),
+                Panel(
                     "Notices",
                     "Do notices reach people?",
                     "short",

@@ -1,0 +1,1 @@
+"""A scrape with many known senders and much held mail: ``python -m bench.scrape``."""
