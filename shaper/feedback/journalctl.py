@@ -53,8 +53,8 @@ def line_of(entry: dict[str, Any]) -> str:
     except (KeyError, ValueError, TypeError, OverflowError, OSError):
         return ""
     stamp = moment.isoformat(timespec="microseconds")
-    text = message.replace("\n", " ").replace("\0", "")
-    return f"{stamp} {host} {program}[{number}]: {text}"
+    line = f"{stamp} {host} {program}[{number}]: {message}"
+    return line.replace("\n", " ").replace("\0", "")
 
 
 class JournalFollower:
