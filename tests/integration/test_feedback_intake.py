@@ -308,3 +308,12 @@ async def test_the_daemon_reads_lmtp_and_maildir(next_hop, tmp_path):
 
         assert await asyncio.to_thread(talk) == {}
         assert daemon.stop() == 0
+
+
+async def test_a_log_that_is_not_there_yet_is_a_warning(next_hop, tmp_path):
+    path = tmp_path / "mail.log"
+    with Daemon(next_hop.port, {"feedback": {"logs": [str(path)]}}) as daemon:
+        await daemon.wait_for_log("waiting until it is there")
+        await submit(daemon.port)
+        await next_hop.wait_for(1)
+        assert daemon.stop() == 0
