@@ -57,7 +57,7 @@ def apply(context: Context, settings: Settings) -> None:
         trickle.concurrency,
         Backoff(trickle.retry_first, trickle.retry_longest),
     )
-    context.enforce = settings.daemon.enforce
+    context.enforce = settings.daemon.enforce and context.placement != "watch"
     context.language = settings.notify.language
     context.retention = settings.privacy.retention_days * 86400.0
     context.remember = settings.feedback.remember

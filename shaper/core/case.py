@@ -142,7 +142,7 @@ class Case:
         self.state = transition.new
         if transition.new is State.NORMAL:
             self.closed = transition.at
-            faded = transition.event is Event.CALM
+            faded = transition.event in {Event.CALM, Event.LAPSED}
             self.outcome = "faded" if faded else "innocent"
 
     def note(self, step: Step) -> None:

@@ -5,7 +5,8 @@ diagram in ``docs/flow.md`` is drawn from it and a test compares the two. An
 event that the table does not list for a state raises and changes nothing.
 
 Only an operator leads out of ``blocked``: no timer, no restart and no loss of
-Redis may lift it (product.md, States of a sender).
+Redis may lift it (product.md, States of a sender). ``lapsed`` is for what the
+machine alone said while nothing was held (``engine/observing.py``).
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Event(StrEnum):
     CALM = "calm"  # evidence under the low mark for the dwell time
     RELEASED = "released"  # an operator found it innocent
     CONFIRMED = "confirmed"  # an operator blocked it
+    LAPSED = "lapsed"  # it arose while nothing was held: a remark, no verdict
 
 
 _TABLE = {
@@ -52,10 +54,12 @@ _TABLE = {
         Event.CONFIRMED: State.BLOCKED,
         Event.CALM: State.NORMAL,
         Event.RELEASED: State.NORMAL,
+        Event.LAPSED: State.NORMAL,
     },
     State.BLOCKED: {
         Event.CONFIRMED: State.BLOCKED,  # it is a theft: nothing of it is learned
         Event.RELEASED: State.NORMAL,
+        Event.LAPSED: State.NORMAL,
     },
 }
 

@@ -20,6 +20,7 @@ from shaper.engine.digest import Digest
 from shaper.engine.gate import Gatekeeper, Watcher
 from shaper.engine.heldmail import HeldMail
 from shaper.engine.notices import PREFIX, Compose, Notices
+from shaper.engine.observing import Observing
 from shaper.engine.orders import Orders
 from shaper.engine.outbox import Outbox
 from shaper.engine.outcomes import Outcomes
@@ -68,6 +69,14 @@ class Engine:
             self.outcomes,
             case_id=case_id,
             watcher=self.watcher,
+        )
+        self.observing = Observing(
+            context,
+            self.senders,
+            self.casebook,
+            self.gate,
+            self.outcomes,
+            self.watcher,
         )
         self.orders = Orders(context, self.held, self.trickle)
         self.suppression = Suppression(

@@ -114,6 +114,7 @@ class Context:
     pace: Pace = field(default_factory=Pace)
     language: str = "en"
     enforce: bool = True
+    placement: str = "hop"
     defer_when_unavailable: bool = False
     outcome_of: Callable[[Reply, str], Outcome] = lambda _reply, address: Outcome(
         Kind.REPLY, Meaning.UNKNOWN, address

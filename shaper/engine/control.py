@@ -79,6 +79,7 @@ class Control:
             "instance": self._context.instance,
             "hostname": self._context.hostname,
             "enforce": self._context.enforce,
+            "placement": self._context.placement,
             "senders": {
                 state.value: len(engine.senders.names(state.value))
                 for state in (State.SLOWED, State.BLOCKED)

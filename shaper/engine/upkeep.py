@@ -204,6 +204,7 @@ class Upkeep:
             (1.0, self._engine.orders.resume),
             (5.0, self.resynchronise),
             (10.0, self.review),
+            (60.0, self._engine.observing.review),
             (30.0, self.follow),
             (30.0, self._engine.digest.round),
             (60.0, self.expire),

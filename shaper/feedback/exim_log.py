@@ -64,6 +64,7 @@ class EximMessage:
     message_id: str = ""
     time: float | None = None
     recipients: dict[str, None] = field(default_factory=dict)
+    leaves: bool = False  # a recipient is elsewhere
 
     @property
     def identity(self) -> str:
@@ -161,6 +162,7 @@ class EximLog:
         message = self.messages.get(queue_id)
         if message is not None:
             message.recipients.setdefault(original or recipient)
+            message.leaves |= host is not None
         if flag in ("=>", "->", ">>", "*>"):
             outcome = self._success(recipient, more)
         else:

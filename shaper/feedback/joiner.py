@@ -7,7 +7,8 @@ that a content filter or the shaper's own hop puts back are not told again; what
 becomes of them is told of the sender of the first.
 
 The sender is the login where there is one, else the local user, else the envelope
-sender. Bounces (null sender) and verification probes are nobody's mail. Memory is
+sender. Bounces (null sender) and verification probes are nobody's mail; what strangers
+send to our own mailboxes is not ours to judge. Memory is
 bounded by the open messages and a fixed number of ids.
 """
 
@@ -36,6 +37,8 @@ __all__ = ["Counts", "Fate", "Joiner", "Sent"]
 
 _MAX_IDS = 200_000  # message ids and re-injected queue ids remembered
 _LOOPBACK = ("[127.", "[::1]", "localhost")
+# Daemons that end in our own mailboxes; lmtp does when it gets no queue id back.
+_HERE = frozenset({"local", "virtual", "pipe"})
 _PROBES = frozenset({"deliverable", "undeliverable", "undeliverable-but-not-cached"})
 
 
@@ -68,6 +71,7 @@ class Counts:
     other: int = 0  # lines of other programs, and those that tell nothing
     messages: int = 0
     copies: int = 0  # re-injected copies of a message already counted
+    inbound: int = 0  # mail from elsewhere to our own mailboxes
     nobody: int = 0  # null sender, probes, and those whose sender is not told
     damaged: int = 0  # archives that end too early
     forgotten: int = 0  # open messages dropped at ``limit``
@@ -138,7 +142,7 @@ class Joiner:
                 self._counts.other += 1
             return None
         if event.__class__ is Delivery:
-            return self._delivery(event, message, line)
+            return self._delivery(event, message, line, split[1])
         if event.__class__ is Removed:
             return self._removed(message) if message else None
         if message is not None and message.message_id:
@@ -146,7 +150,7 @@ class Joiner:
         return None
 
     def _delivery(
-        self, event: Delivery, message: Message | None, line: str
+        self, event: Delivery, message: Message | None, line: str, daemon: str
     ) -> Sent | None:
         within = any(part in event.relay for part in _LOOPBACK)
         identity = message.identity if message is not None else ""
@@ -155,6 +159,8 @@ class Joiner:
         if message is None or event.status in _PROBES:
             return None
         message.recipients[event.original or event.recipient] = None
+        here = daemon in _HERE or (daemon == "lmtp" and not event.next_queue_id)
+        message.leaves |= not here
         if self._on_fate and not within:
             self._fate(event, message, line, self._on_fate)
         if len(message.recipients) < message.expected or not message.expected:
@@ -215,6 +221,9 @@ class Joiner:
             copy = copy or (first != message.queue_id and near)
         if copy:
             counts.copies += 1
+            return None
+        if identity.startswith("from:") and not message.leaves:
+            counts.inbound += 1
             return None
         if message.time is None:
             counts.corrupt += 1

@@ -70,6 +70,7 @@ class Message:
     recipients: dict[str, None] = field(default_factory=dict)
     expected: int = 0  # recipients when it was first queued
     told: bool = False  # for whoever tells each message once
+    leaves: bool = False  # a recipient is elsewhere
 
     @property
     def identity(self) -> str:

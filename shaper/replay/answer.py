@@ -89,6 +89,7 @@ def _logs(
         "other_lines": reader.other,
         "copies": reader.copies,
         "nobodys_messages": reader.nobody,
+        "inbound_messages": reader.inbound,
         "damaged_files": reader.damaged,
         "out_of_order": ordered.late,
     }
