@@ -129,7 +129,7 @@ class Daemon:
                 raise RuntimeError(
                     f"the daemon ended with status {status}:\n{self.log()[begun:]}"
                 )
-            return "event=daemon.started" in self.log()[begun:]
+            return "daemon.started" in self.log()[begun:]
 
         poll(ready, "start of the daemon", _STARTING)
 
