@@ -35,7 +35,7 @@ SHARES = np.array([1, 1, 1, 1, 2, 2, 2, 4, 1, 1, 2], dtype=float)
 HUGE = 1e6
 DAY = 86400.0
 AGES = 4
-THEFTS = 60  # per profile, in the ablations
+THEFTS = 100  # per profile, in the ablations
 TAIL = 0.002  # share of sender-days that the tail is fitted to
 VARIANTS: dict[str, dict[str, float]] = {
     "all signals": {},
@@ -148,24 +148,22 @@ def tail(values: np.ndarray, rate: float) -> float:
 
 
 def judge(name: str, rows: Rows, left_out: tuple[int, ...], folder: Path) -> None:
-    """Print false alarms and escapes on the later parts of both traces."""
+    """Print false alarms and escapes on the later part of enron-core."""
     factors = tuple(tuple(float(x) for x in row) for row in fit(rows, left_out))
     model = replace(Model.default(), factors=factors)
-    for title in ("eu-core, later part", "enron-core, later part"):
-        trace, start = judging(folder)[title]
-        settings = Settings(
-            attacks=THEFTS, start_day=start, model=model, bounces=(0,), rivals={}
-        )
-        drill = run(trace, settings)
-        alarms = len(drill.innocents[OURS].alarms)
-        cells = [
-            f"{quantile([o.escaped for o in outcomes], 0.5):.0f}/"
-            f"{quantile([o.escaped for o in outcomes], 0.9):.0f}"
-            for outcomes in (drill.outcomes[OURS, a.name, 0] for a in settings.profiles)
-        ]
-        rate = per_ten_thousand(alarms, drill.sender_days)
-        where = title.partition(",")[0]
-        print(f"| {name} | {where} | {rate:.1f} | {' | '.join(cells)} |", flush=True)
+    trace, start = judging(folder)["enron-core, later part"]
+    settings = Settings(
+        attacks=THEFTS, start_day=start, model=model, bounces=(0,), rivals={}
+    )
+    drill = run(trace, settings)
+    alarms = len(drill.innocents[OURS].alarms)
+    cells = [
+        f"{quantile([o.escaped for o in outcomes], 0.5):.0f}/"
+        f"{quantile([o.escaped for o in outcomes], 0.9):.0f}"
+        for outcomes in (drill.outcomes[OURS, a.name, 0] for a in settings.profiles)
+    ]
+    rate = per_ten_thousand(alarms, drill.sender_days)
+    print(f"| {name} | {rate:.1f} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

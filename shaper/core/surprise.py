@@ -56,7 +56,7 @@ _LEAST_STRANGER = 1.5  # nats of a never-seen recipient, in the recipient bucket
 _DAILY_LESSON = 10.0  # messages' worth of tier counts that one day can teach
 _TIER_MEMORY = 400.0  # messages' worth of tier counts kept
 _BACKWARD = 86400.0  # a clock this far behind was wrong before, not now
-_BOUNCES_FADE = 2 * 86400.0  # seconds; a few dead addresses a month are normal
+_BOUNCES_FADE = 7 * 86400.0  # seconds; a few dead addresses a month are normal
 LONGEST_GAP = 1e10  # seconds; no clock jumps so far
 _FULL = 1e9  # no bucket holds more, so that no sum leaves the float range
 
