@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["HopWatch"]
 
 _BEFORE_MAIL = (Phase.CONNECT, Phase.EHLO, Phase.TLS, Phase.AUTH)
-_AGAIN = 5.0  # seconds
+_AGAIN = 5.0  # seconds between two dials
 _PATIENCE = 2.0  # seconds; whoever asks waits with us
 
 
@@ -39,6 +39,7 @@ class HopWatch:
         """``settings`` are those of now; ``tell`` hears what this one hears."""
         self._settings = settings
         self._tell = tell
+        self.again = _AGAIN
         self._down = False
         self._asked = 0.0
 
@@ -50,7 +51,7 @@ class HopWatch:
     async def reachable(self) -> bool:
         """Whether the next hop takes connections."""
         now = time.monotonic()
-        if self._down and now - self._asked >= _AGAIN:
+        if self._down and now - self._asked >= self.again:
             self._asked = now
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_PATIENCE):

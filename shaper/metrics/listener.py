@@ -62,6 +62,7 @@ class Listener:
         gauges: Gauges,
     ) -> None:
         """Listen at once. Call it in the event loop. Raises OSError."""
+        self.patience = _PATIENCE
         self._loop = asyncio.get_running_loop()
         self._standing = standing
         self._gauges = gauges
@@ -122,6 +123,6 @@ class Listener:
             work.close()
             raise
         try:
-            return future.result(_PATIENCE)
+            return future.result(self.patience)
         finally:
             future.cancel()

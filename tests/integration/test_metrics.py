@@ -1,15 +1,22 @@
 """The listener of a real daemon: scrape, probes, and what they say of trouble."""
 
+import asyncio
 import json
 import smtplib
 import subprocess
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from shaper.core.message import Action
+from shaper.core.reply import Phase, Reply
+from shaper.metrics.hop import HopWatch
+from shaper.metrics.listener import Listener
 from shaper.metrics.standing import Gauges, Standing
+from shaper.smtp.settings import ForwardSettings
 from tests.support import needs
 from tests.support.daemon import Daemon
 from tests.support.engine import EngineBox
@@ -67,7 +74,7 @@ async def test_a_real_daemon_is_scraped_and_probed():
             assert (checked.returncode, checked.stderr, checked.stdout) == (0, "", "")
 
 
-async def test_a_next_hop_that_is_gone_makes_unready_until_it_is_back():
+async def test_a_next_hop_that_is_gone_makes_unready():
     metrics, port = needs.free_port(), needs.free_port()
     settings = {"metrics": {"listen": f"127.0.0.1:{metrics}"}}
     with Daemon(port, settings) as daemon:
@@ -82,6 +89,27 @@ async def test_a_next_hop_that_is_gone_makes_unready_until_it_is_back():
         _, text = get(metrics, "/metrics")
         assert sample(text, 'mailshaper_unready{reason="next_hop"}') == 1
         assert sample(text, 'mailshaper_next_hop_errors_total{phase="connect"}') >= 1
+
+
+async def test_a_next_hop_that_is_back_is_found_without_any_mail():
+    lost = Reply(451, ("4.4.1 cannot be reached",), Phase.CONNECT, synthetic=True)
+    heard = []
+    async with NextHop() as hop:
+        port = needs.free_port()  # nobody is there
+        watch = HopWatch(
+            lambda: ForwardSettings(port=port), lambda *one: heard.append(one)
+        )
+        assert await watch.reachable(), "nothing speaks against it yet"
+        watch.ended(lost, 0.0)
+        assert not await watch.reachable()
+        watch.again = 0.0
+        assert not await watch.reachable()
+        port = hop.port
+        assert await watch.reachable()
+        assert heard == [(lost, 0.0)], "a probe is no transaction"
+        refused = Reply(550, ("5.1.1 no such user",), Phase.RCPT)
+        watch.ended(refused, 0.1)
+        assert await watch.reachable(), "it speaks, so it is there"
 
 
 @pytest.fixture
@@ -133,6 +161,20 @@ async def test_redis_that_is_away_and_a_full_spool_are_reasons(server, tmp_path)
         assert "mailshaper_redis_latency_seconds" not in values
         box.spool.limits = type(box.spool.limits)(messages=0)
         assert list(await standing.reasons()) == ["redis", "spool"]
+
+
+async def test_a_loop_that_does_not_answer_is_not_healthy():
+    gauges, registry = Gauges(), CollectorRegistry()
+    listener = Listener("127.0.0.1", 0, registry, Standing("1", "hop"), gauges)
+    assert (await asyncio.to_thread(get, listener.port, "/healthz"))[0] == 200
+    status, text = await asyncio.to_thread(get, listener.port, "/readyz")
+    assert (status, json.loads(text)["reason"]) == (503, "restoring")
+    listener.patience = 0.1
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(get, listener.port, "/healthz")
+        status, text = asked.result(20)  # blocks this very loop
+    assert (status, json.loads(text)["reason"]) == (503, "stuck")
+    await listener.close()
 
 
 async def test_an_address_in_use_is_named_at_start():
