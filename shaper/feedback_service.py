@@ -8,6 +8,7 @@ without it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import time
@@ -114,15 +115,19 @@ class Feedback:
         if wanted.logs or wanted.journal:
             private_directory(places)
         for path in wanted.logs:
-            self._follow(str(path), LogFollower(path, _place(places, str(path))))
+            place = _place(places, str(path))
+            self._follow(str(path), LogFollower(path, place, sleep=self._pause))
         if wanted.journal:
             name = " ".join(sorted(wanted.journal))
-            follower = JournalFollower(wanted.journal, _place(places, name))
+            place = _place(places, name)
+            follower = JournalFollower(wanted.journal, place, sleep=self._pause)
             self._follow("journal", follower)
         if wanted.lmtp:
             await self._listen(wanted.lmtp)
         if wanted.maildir is not None:
-            self._maildir = MaildirReader(wanted.maildir, self.intake)
+            self._maildir = MaildirReader(
+                wanted.maildir, self.intake, sleep=self._pause
+            )
             self._begin(str(wanted.maildir), self._maildir.run(self._stop))
 
     async def stop(self) -> None:
@@ -135,6 +140,12 @@ class Feedback:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not longer than until the daemon stops."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
 
     async def _listen(self, addresses: Iterable[str]) -> None:
         self._lmtp = LmtpListener(self.intake, self._settings.hostname)

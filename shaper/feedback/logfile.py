@@ -99,7 +99,7 @@ class Source:
     @property
     def behind(self) -> int:
         """Octets of the file that are not given out yet; 0 of an archive."""
-        if self.packed:
+        if self.packed or self._raw.closed:
             return 0
         return max(0, os.fstat(self._raw.fileno()).st_size - self.offset)
 
