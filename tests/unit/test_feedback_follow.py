@@ -189,6 +189,18 @@ def test_a_restart_goes_on_where_it_was(log):
     assert log.read() == ["two"]
 
 
+def test_after_a_crash_the_lines_since_the_last_save_come_again(log):
+    log.write("one")
+    assert log.read() == ["one"]
+    log.follower.save()
+    log.write("two")
+    assert log.read() == ["two"]
+    log.rename()
+    log.write("three")
+    log.restart()  # without a save
+    assert log.read() == ["two", "three"]
+
+
 @pytest.mark.parametrize("how", ["", "gz", "xz"])
 @pytest.mark.parametrize(
     "name", ["mail.log.1", "mail.log-20261125", "mail-20261125.log"]
