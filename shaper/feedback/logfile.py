@@ -17,8 +17,10 @@ import stat
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass
+from gzip import GzipFile
 from io import FileIO
-from typing import IO, TYPE_CHECKING
+from lzma import LZMAFile
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,7 +62,9 @@ def _digest(head: bytes) -> str:
 class Source:
     """An open log. ``offset`` is behind the last line that was given out."""
 
-    def __init__(self, raw: FileIO, file: IO[bytes], *, packed: bool) -> None:
+    def __init__(
+        self, raw: FileIO, file: FileIO | GzipFile | LZMAFile, *, packed: bool
+    ) -> None:
         """Begin at the first octet; see ``open_source``."""
         self._raw = raw
         self._file = file
@@ -221,10 +225,10 @@ def _source(raw: FileIO, path: Path) -> Source:
         raise OSError(errno.EINVAL, "is no regular file", str(path))
     magic = os.pread(raw.fileno(), 6, 0)
     if magic[:2] == b"\x1f\x8b":  # RFC 1952 2.3.1
-        source = Source(raw, gzip.GzipFile(fileobj=raw), packed=True)
+        source = Source(raw, GzipFile(fileobj=raw), packed=True)
         source.peek()
     elif magic == b"\xfd7zXZ\x00":
-        source = Source(raw, lzma.LZMAFile(raw), packed=True)  # noqa: SIM115
+        source = Source(raw, LZMAFile(raw), packed=True)  # noqa: SIM115
         source.peek()
     else:
         source = Source(raw, raw, packed=False)
