@@ -17,7 +17,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from shaper.cli import change, intake, read, service, suppress
+from shaper.cli import change, export, intake, read, service, suppress
 from shaper.cli.completion import mended
 from shaper.cli.failure import IOERR, USAGE, CliError
 from shaper.cli.options import Config, Socket
@@ -30,8 +30,10 @@ _LATE = {
     "drill": ("shaper.cli.drill", "Steal accounts in a replay of your own log."),
     "replay": (
         "shaper.cli.replay",
-        "Say whom you would have slowed in an old log, and what that would have "
-        "spared.",
+        (
+            "Say whom you would have slowed in an old log, and what that would have "
+            "spared."
+        ),
     ),
     "classify": (
         "shaper.cli.classify",
@@ -116,6 +118,7 @@ read.register(app)
 change.register(app)
 service.register(app)
 suppress.register(app)
+export.register(app)
 intake.register(app)
 for _name, (_, _help) in _LATE.items():
     app.command(_name, help=_help)(_stand_in)

@@ -147,6 +147,9 @@ def block(
         f"{bland(sender)} is {bland(str(result['state']))} and would be blocked"
         if dry_run
         else f"{bland(sender)} is blocked: its mail waits for you"
+        if result.get("enforce", True)
+        else f"{bland(sender)} is noted as blocked, but nothing of it is held: this "
+        "daemon observes. Stop it at the MTA (`mailshaper export blocked`)"
     )
     _done(
         result,

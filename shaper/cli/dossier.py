@@ -24,6 +24,13 @@ __all__ = ["print_dossier", "print_evidence", "print_message"]
 _BAR = 16  # cells
 _ROOM = 74  # columns that the table of parts with its bars takes
 _MOST_PARTS = 5
+_NOT_HELD = (
+    "Nothing of it is held: enforce = false, every message goes its way.",
+    (
+        "Nothing of it is held: in placement watch mail does not pass here. Stop it at "
+        "the MTA: change the password, or `mailshaper export blocked --slowed`."
+    ),
+)
 _STYLES = {"normal": "green", "slowed": "yellow", "blocked": "bold red"}
 
 
@@ -33,7 +40,7 @@ def print_dossier(data: dict[str, Any]) -> None:
     sender, case = data["sender"], data.get("case")
     _head(out, sender)
     if case:
-        _case(out, case)
+        _case(out, case, enforce=bool(sender.get("enforce", True)))
     _now(out, sender)
     if case:
         _samples(out, case)
@@ -98,10 +105,13 @@ def print_message(message: dict[str, Any]) -> None:
 def _head(out: Console, sender: dict[str, Any]) -> None:
     state = sender["state"]
     line = Text(bland(sender["sender"]), style="bold")
-    line.append(" is ", style="not bold")
+    would = not sender.get("enforce", True) and state != "normal"
+    line.append(" would be " if would else " is ", style="not bold")
     line.append(bland(state.upper()), style=_STYLES.get(state, "bold"))
     line.append(f" since {_when(sender['since'])}", style="not bold")
     out.print(line)
+    if would:
+        _wrapped(out, _NOT_HELD[sender.get("placement") == "watch"])
     if exemption := sender.get("exemption"):
         until, by, reason = exemption
         _wrapped(out, f"Exempt until {clock(until)} by {by}: {reason}")
@@ -113,7 +123,7 @@ def _head(out: Console, sender: dict[str, Any]) -> None:
         )
 
 
-def _case(out: Console, case: dict[str, Any]) -> None:
+def _case(out: Console, case: dict[str, Any], *, enforce: bool) -> None:
     out.print()
     line = Text(f"Case {bland(case['id'])}", style="bold")
     if case["closed"]:
@@ -136,7 +146,7 @@ def _case(out: Console, case: dict[str, Any]) -> None:
             ("began", _when(case["onset"]) if case["onset"] else ""),
             ("noticed", _when(case["opened"])),
             ("escaped", f"{counts(case['escaped'])} left before the alarm"),
-            ("held", counts(case["held"])),
+            (("held" if enforce else "would hold"), counts(case["held"])),
             ("waiting", counts(case["waiting"])),
             ("delivered", f"{counts(case['delivered'])} since"),
             ("told", _told(case)),
@@ -250,7 +260,12 @@ def _commands(
     lines = []
     if waiting:
         lines.append(command("queue", "list", "--sender", name))
-    if state != "normal":
+    if state != "normal" and not sender.get("enforce", True):
+        lines += [
+            command("export", "blocked", "--format", "postfix", "--slowed"),
+            command("release", name, reason=True),
+        ]
+    elif state != "normal":
         lines += [
             command("release", name, reason=True),
             command("release", name, "--rate", "20/m", reason=True),

@@ -40,7 +40,12 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
             f"Redis is UNAVAILABLE since {clock(away)} ({age(now - away)}): "
             "known blocks stay, new senders are not judged."
         )
-    if not status["enforce"]:
+    if status.get("placement") == "watch":
+        yield folded(
+            "Watching the log (placement watch): mail does not pass here, and nothing "
+            "is slowed or held."
+        )
+    elif not status["enforce"]:
         yield folded("Observation only (enforce = false): nothing is slowed or held.")
     damaged = status.get("damaged_files", [])
     for row in damaged[:_MOST_DAMAGED]:
@@ -53,7 +58,11 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
     yield (
         f"mailshaper {bland(status['instance'])} on {bland(status['hostname'])} is up."
     )
-    yield f"  senders  {senders['slowed']:,} slowed, {senders['blocked']:,} blocked"
+    would = "" if status["enforce"] else " (would be; nothing is held)"
+    yield (
+        f"  senders  {senders['slowed']:,} slowed, {senders['blocked']:,} blocked"
+        f"{would}"
+    )
     yield f"  cases    {status['open_cases']:,} open"
     oldest = held.get("oldest")
     since = f", oldest {age(now - oldest)}" if oldest else ""

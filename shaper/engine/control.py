@@ -131,7 +131,8 @@ class Control:
                 "`mailshaper cases` lists cases",
             )
         theirs = await self._waiting_elsewhere(sender)
-        result = {"sender": self._sender(record, theirs)}
+        mode = {"enforce": self._context.enforce, "placement": self._context.placement}
+        result: dict[str, Any] = {"sender": self._sender(record, theirs) | mode}
         if found:
             case = found[-1]
             result["case"] = self._case(case, theirs) | {
@@ -266,7 +267,8 @@ class Control:
         waiting = [m for m in self._engine.held.of_sender(sender) if not m.order]
         waiting += await self._waiting_elsewhere(sender)
         state = record.state if change.dry_run else State.BLOCKED
-        return _counts(waiting) | {"state": state.value}
+        enforce = self._context.enforce
+        return _counts(waiting) | {"state": state.value, "enforce": enforce}
 
     async def exempt(self, change: Change, sender: str, until: float) -> dict[str, Any]:
         """Let a sender's mail pass unjudged until a time; 0 ends an exemption."""
