@@ -447,7 +447,7 @@ def test_buckets_spread_over_a_cluster():
 
 def test_scripts_name_their_keys_and_never_search():
     scripts = list((Path(shaper.ledger.__file__).parent / "lua").glob("*.lua"))
-    assert len(scripts) == 4
+    assert len(scripts) == 7
     for path in scripts:
         code = re.sub(r"--.*", "", path.read_text())
         calls = re.findall(r"redis\.call\(\s*([^,)]+)\s*(?:,\s*([^,)]+))?", code)
