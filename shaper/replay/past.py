@@ -35,7 +35,8 @@ _SHARES = 60  # evidence of so many messages is kept for the plot of a case
 _HOURS = 14 * 24  # of a sender's volume
 _REFIT_FIRST = (DAY, 3 * DAY)  # a young history changes the model most
 _REFIT = 7 * DAY
-_HASHES = 200_000  # addresses whose hash is kept
+_TOGETHER = 20  # deliveries
+_HASHES = 100_000  # addresses whose hash is kept
 
 
 class Share(NamedTuple):
@@ -95,7 +96,9 @@ class Past:
             imagined.advance(now)
             imagined = self._settled(name, sender)
         record = sender.record
-        self._take_deliveries(sender)
+        # Without a bounce to outweigh, deliveries only count: many at once do.
+        if record.profile.cusum > 0 or sender.delivered >= _TOGETHER:
+            self._take_deliveries(sender)
         run = record.run
         waiting = len(imagined.waiting) if imagined else 0
         judgement = judge(record, self.model, self.rules, hashes, waiting, now)
@@ -148,6 +151,8 @@ class Past:
 
     def finish(self) -> None:
         """Let the open cases go on for as long as the log does."""
+        for sender in self.senders.values():
+            self._take_deliveries(sender)
         for name, imagined in list(self._open.items()):
             imagined.advance(self.last)
             self._settled(name, self.senders[name])

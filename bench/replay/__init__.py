@@ -1,0 +1,1 @@
+"""How fast an old log is read and judged, and in how much memory."""
