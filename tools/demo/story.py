@@ -283,7 +283,7 @@ class Story:
             self.screen.say(part + "\n")
         if len(parts) > 3:  # noqa: PLR2004
             self.screen.say("[...]\n", "dim")
-        self.screen.say(parts[-1])
+        self.screen.say(parts[-2])  # what to type; the foot follows
 
     # -- what happens meanwhile --------------------------------------------------
 
@@ -375,7 +375,8 @@ class Story:
     def _arrived(self, letter: Letter | None, content: bytes) -> None:
         if letter is None:
             mail = email.message_from_bytes(content, policy=policy.default)
-            text = str(mail.get_content()).replace("\r\n", "\n")
+            body = mail.get_body(("plain",))
+            text = str(body.get_content() if body else "").replace("\r\n", "\n")
             self._scene.mail = (str(mail["Subject"]).strip(), text)
             news = re.sub(r"^\[[^]]*\] | \([^)]*\)$", "", str(mail["Subject"]).strip())
             self.screen.event(f"mail to the admins: {news}", "cyan")
