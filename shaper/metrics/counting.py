@@ -110,7 +110,8 @@ class Metrics(Watcher):
         self, submission: Submission, decision: Decision, seconds: float
     ) -> None:
         """Note how long it took; count what was not taken for now."""
-        self.decision.observe(seconds)
+        if seconds:  # 0 in placement watch, where nobody waited
+            self.decision.observe(seconds)
         reply = decision.reply
         if reply is None or reply.positive:
             return

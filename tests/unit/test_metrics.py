@@ -109,8 +109,21 @@ def test_what_no_server_said_is_an_error_and_no_reply(registry, metrics):
 def test_outcomes_are_counted_by_meaning_and_group(registry, metrics):
     outcome = Outcome(Kind.DSN, Meaning.DEAD_ADDRESS, recipient="x@nobody.example")
     metrics.outcome(outcome, "login:a")
-    labels = {"meaning": "dead_address", "receiver": "other"}
-    assert registry.get_sample_value("mailshaper_outcomes_total", labels) == 1
+    metrics.outcome(outcome, "login:a")
+    behind = Outcome(
+        Kind.LOG,
+        Meaning.HOST_REFUSED,
+        recipient="x@nobody.example",
+        remote_mta="gmail-smtp-in.l.google.com",
+    )
+    metrics.outcome(behind, "")
+
+    def counted(meaning, receiver):
+        labels = {"meaning": meaning, "receiver": receiver}
+        return registry.get_sample_value("mailshaper_outcomes_total", labels)
+
+    assert counted("dead_address", "other") == 2
+    assert counted("host_refused", "other") == 1
 
 
 async def test_an_engine_that_is_not_there_yet_is_not_ready():
