@@ -24,6 +24,7 @@ from shaper.admin import AdminServer
 from shaper.admin_intake import intake_commands
 from shaper.admin_learn import learn_commands
 from shaper.admin_proofs import proof_commands
+from shaper.admin_receivers import receiver_commands
 from shaper.admin_suppress import suppress_commands
 from shaper.audit import AuditJournal
 from shaper.config import ConfigError, Settings, changed, load, split_address
@@ -172,6 +173,7 @@ class Daemon:
         )
         self._refits.load()
         self._telling = Telling(engine, settings)
+        engine.receivers.rules = wiring.receiver_rules(settings)
         await engine.restore(audit.replay())
         self._audit = audit
         return engine, Upkeep(engine, secrets.token_hex(8)), ledger
@@ -195,6 +197,7 @@ class Daemon:
             more=suppress_commands(engine.suppression_list)
             | proof_commands(self._audit.replay)
             | intake_commands(feedback.intake)
+            | receiver_commands(engine.receivers)
             | learn_commands(Learned(engine.context, engine.senders)),
         )
         await admin.start(settings.admin_socket, settings.admin.group)
@@ -256,6 +259,7 @@ class Daemon:
             self._ingress.apply(wiring.ingress(settings))
         self._spool.limits = wiring.limits(settings)
         wiring.apply(engine.context, settings)
+        engine.receivers.rules = wiring.receiver_rules(settings)
         suppressing.apply(engine, settings)
         _level(settings)
         self._settings = settings

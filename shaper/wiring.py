@@ -15,6 +15,7 @@ from shaper.core.judgement import Rules
 from shaper.core.meaning import TableError
 from shaper.durable.files import sync_directory
 from shaper.engine.context import Backoff, Context, Pace
+from shaper.engine.receivers import ReceiverRules
 from shaper.feedback.reply import outcome_of_reply
 from shaper.feedback.table import load_table
 from shaper.notify.mail import Composer, NoticeSettings
@@ -36,6 +37,7 @@ __all__ = [
     "ingress",
     "limits",
     "outcome_of",
+    "receiver_rules",
     "table",
     "writer",
 ]
@@ -65,6 +67,12 @@ def apply(context: Context, settings: Settings) -> None:
         settings.feedback.logs or settings.feedback.journal
     )
     context.defer_when_unavailable = settings.redis.when_unavailable == "defer"
+
+
+def receiver_rules(settings: Settings) -> ReceiverRules:
+    """Return when refusals by a receiver are trouble."""
+    one = settings.receivers
+    return ReceiverRules(one.alarm_at, one.senders_at, one.window)
 
 
 def limits(settings: Settings) -> Limits:

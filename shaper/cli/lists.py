@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from shaper.cli.output import command, counts, folded, shorten, width
 from shaper.cli.times import age, clock, size
+from shaper.core.quote import shell
 from shaper.core.text import bland
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ __all__ = [
     "case_lines",
     "message_lines",
     "queue_total",
+    "receiver_lines",
     "status_lines",
     "verified_line",
 ]
@@ -40,6 +42,9 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
             f"Redis is UNAVAILABLE since {clock(away)} ({age(now - away)}): "
             "known blocks stay, new senders are not judged."
         )
+    if refusing := status.get("receivers_refusing"):
+        names = ", ".join(bland(name) for name in refusing)
+        yield folded(f"REFUSED as a host by {names}: see mailshaper receivers")
     if status.get("placement") == "watch":
         yield folded(
             "Watching the log (placement watch): mail does not pass here, and nothing "
@@ -96,6 +101,26 @@ def case_lines(cases: list[dict[str, Any]], *, closed: bool) -> Iterator[str]:
         if case["why"]:
             yield folded(f"    {bland(case['why'])}")
     yield f"Next: {command('show', cases[-1]['id'])}"
+
+
+def receiver_lines(troubles: list[dict[str, Any]]) -> Iterator[str]:
+    """List receivers that refuse this host, and those that did, three lines each."""
+    if not troubles:
+        yield "No receiver refuses this host."
+        return
+    now = time.time()
+    for one in troubles:
+        ended = one["ended"]
+        state = f"over since {clock(ended)}" if ended else "REFUSES this host"
+        yield f"{bland(one['receiver'])}  {state}"
+        yield folded(
+            f"    {one['messages']} messages of {one['senders']} innocent senders "
+            f"since {clock(one['since'])} ({age(now - one['since'])})"
+        )
+        yield folded(f"    it says: {bland(one['text'])}")
+    if not troubles[0]["ended"]:
+        name = shell(bland(troubles[0]["receiver"]))
+        yield f"Another way out: mailshaper route add {name} RELAY --reason '...'"
 
 
 def message_lines(message: dict[str, Any]) -> Iterator[str]:

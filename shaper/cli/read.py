@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands, and the group ``queue``."""
     app.command()(status)
     app.command()(cases)
+    app.command()(receivers)
     app.command()(show)
     app.command()(explain)
     queue = typer.Typer(
@@ -73,6 +74,19 @@ def cases(
     from shaper.cli.lists import case_lines
 
     for line in case_lines(result, closed=closed):
+        say(line)
+
+
+def receivers(context: typer.Context, *, as_json: Json = False) -> None:
+    """List receivers that refuse this host as a whole."""
+    result = client(context).ask("receivers")
+    if as_json:
+        for trouble in result:
+            print_json(trouble)
+        return
+    from shaper.cli.lists import receiver_lines
+
+    for line in receiver_lines(result):
         say(line)
 
 

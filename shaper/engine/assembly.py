@@ -24,6 +24,7 @@ from shaper.engine.observing import Observing
 from shaper.engine.orders import Orders
 from shaper.engine.outbox import Outbox
 from shaper.engine.outcomes import Outcomes
+from shaper.engine.receivers import Receivers
 from shaper.engine.senders import Senders
 from shaper.engine.suppression import Suppression
 from shaper.engine.suppressionlist import SuppressionList
@@ -96,6 +97,8 @@ class Engine:
         self.notices = Notices(
             context, self.casebook, self.delivery, self.held, self.outbox, compose
         )
+        self.receivers = Receivers(context, self.senders, self.notices)
+        self.outcomes.receivers = self.receivers
         self.digest = Digest(self, "")
         self.delivery.on_finished = self._finished
         self.delivery.on_notice = self._noticed
@@ -123,6 +126,7 @@ class Engine:
         self.outbox.restore(
             line for line in lines if line["event"] in {"hook", "hook-done"}
         )
+        self.receivers.restore(line for line in lines if line["event"] == "receiver")
         for message in self.context.spool.all():
             self.gate.index(message)
             if message.case and message.case not in told:

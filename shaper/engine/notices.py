@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from shaper.core.case import Case
     from shaper.core.envelope import Envelope
+    from shaper.core.receivers import ReceiverTrouble
     from shaper.engine.casebook import Casebook
     from shaper.engine.context import Context
     from shaper.engine.delivery import Delivery
@@ -56,6 +57,9 @@ class Compose(Protocol):
 
     def digest(self, cases: Sequence[tuple[Case, Counted]], now: float) -> Mail:
         """Return the daily list of open cases."""
+
+    def trouble(self, trouble: ReceiverTrouble, now: float) -> Mail:
+        """Return the mail about a receiver that refuses this host, or did."""
 
     def owner(self, case: Case, now: float) -> Mail | None:
         """Return the mail to the account's owner, None when nobody is to get it."""
@@ -134,7 +138,7 @@ class Notices:
         self, compose: Compose, case: Case, step: str, now: float
     ) -> None:
         mail = compose.case(case, self.waiting(case), now, first=self._first(case))
-        await self._post(f"{case.id}.{step}", mail, f"notice about {case.id}")
+        await self.post(f"{case.id}.{step}", mail, f"notice about {case.id}")
         journal.notice_queued("case", 1, step)
         await self._tell_owner(compose, case, now)
         await self._note(case, step, "mail")
@@ -145,7 +149,7 @@ class Notices:
             return  # they wait for the next one
         mail = compose.summary([(c, self.waiting(c)) for c, _ in many], now)
         case, step = many[0]
-        await self._post(f"many.{case.id}.{step}", mail, "notice about many cases")
+        await self.post(f"many.{case.id}.{step}", mail, "notice about many cases")
         journal.notice_queued("summary", len(many), step)
         self._summary_at = now
         for case, step in many:
@@ -162,7 +166,7 @@ class Notices:
             return
         if not self._context.enforce or (mail := compose.owner(case, now)) is None:
             return
-        await self._post(f"{case.id}.owner", mail, f"notice to the owner, {case.id}")
+        await self.post(f"{case.id}.owner", mail, f"notice to the owner, {case.id}")
         journal.notice_queued("owner", 1, "owner")
         await self._context.audit.append("told", case=case.id, step="owner", by="owner")
         self._told.add(told)
@@ -227,7 +231,8 @@ class Notices:
         held = [m for m in self._held.of_sender(case.sender) if not m.notice]
         return len(held), sum(len(message.waiting) for message in held)
 
-    async def _post(self, name: str, mail: Mail, subject: str) -> None:
+    async def post(self, name: str, mail: Mail, subject: str) -> None:
+        """Queue a mail to the admins. Raises SpoolFullError."""
         envelope, content = mail
         message_id = PREFIX + name.replace("@", ".")
         await self._delivery.post(message_id, envelope, content, subject)

@@ -61,6 +61,7 @@ class Upkeep:
             engine.trickle.write_owed,
             engine.notices.tell,
             engine.outcomes.flush,
+            engine.receivers.tell,
             engine.senders.flush,
             engine.casebook.flush,
         )
@@ -178,12 +179,15 @@ class Upkeep:
             }
         )
         pending = self._engine.orders.pending_ids()
+        refusing = {one.id for one in self._engine.receivers.open()}
         owed = set(self._engine.outbox.owed())
 
         def keep(line: dict[str, Any]) -> bool:
             if line["event"] == "sender":
                 sender = line["sender"]
                 return sender in known and last.get(sender, 0) <= line["seq"]
+            if line["event"] == "receiver":
+                return line["id"] in refusing
             if line["event"] == "told":
                 return line["case"] in open_cases
             if line["event"] == "hook":

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from shaper.core.message import Action, RecipientFate
 from shaper.core.model import BUCKETS
 from shaper.core.outcome import Meaning
+from shaper.core.receivers import OTHER, group
 from shaper.core.reply import Phase
 from shaper.core.state import TRANSITIONS, Event
 from shaper.engine.gate import Watcher
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Metrics"]
 
-OTHER = "other"
 _RESULTS = ("sent", "failed")
 
 
@@ -145,7 +145,8 @@ class Metrics(Watcher):
     def outcome(self, outcome: Outcome, sender: str) -> None:
         """Count what became of a recipient."""
         del sender
-        self._count["outcomes"].labels(outcome.meaning.value, OTHER).inc()
+        where = group(outcome.recipient, outcome.remote_mta)
+        self._count["outcomes"].labels(outcome.meaning.value, where).inc()
 
     def suppressed(self, sender: str) -> None:
         """Count a recipient that was refused because it is suppressed."""

@@ -17,6 +17,7 @@ from prometheus_client import (
 )
 
 from shaper.addresses import split_address
+from shaper.core.receivers import GROUPS, OTHER
 from shaper.metrics.counting import Metrics
 from shaper.metrics.hop import HopWatch
 from shaper.metrics.listener import Listener
@@ -63,6 +64,13 @@ class Monitor:
     def attach(self, engine: Engine, spool: FileSpool, model: Path) -> None:
         """Report an engine that serves; ``model`` is where refits are kept."""
         self.standing.attach(engine, spool)
+        self.standing.add(
+            "mailshaper_receiver_troubles",
+            lambda: {
+                one.receiver if one.receiver in GROUPS else OTHER: 1.0
+                for one in engine.receivers.open()
+            },
+        )
         self.standing.add(
             "mailshaper_baseline_refit_timestamp_seconds", lambda: {"": _written(model)}
         )

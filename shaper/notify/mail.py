@@ -35,12 +35,14 @@ from shaper.notify.text import (
     plural,
 )
 from shaper.notify.text import why as sentence
+from shaper.notify.trouble import trouble_page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from shaper.core.case import Case
     from shaper.core.evidence import Evidence
+    from shaper.core.receivers import ReceiverTrouble
 
 __all__ = ["Composer", "NoticeSettings", "commands", "encoded"]
 
@@ -156,6 +158,15 @@ class Composer:
         self._list(page, cases)
         day = datetime.fromtimestamp(now, self._zone(now)).date().isoformat()
         return self._mail(page, now, title, self._id("digest", day))
+
+    def trouble(self, trouble: ReceiverTrouble, now: float) -> Mail:
+        """Return the mail about a receiver that refuses this host, or did."""
+        page = trouble_page(trouble, self._language, self._time)
+        page.foot = self._words["foot"].format(hostname=self._hostname)
+        root = f"{trouble.id}@{self._hostname}"
+        if trouble.ended:
+            return self._mail(page, now, page.title, f"over.{root}", root)
+        return self._mail(page, now, page.title, root)
 
     def owner(self, case: Case, now: float) -> Mail | None:
         """Return the mail to the account's owner, None when nobody is to get it."""

@@ -123,7 +123,7 @@ def test_outcomes_are_counted_by_meaning_and_group(registry, metrics):
         return registry.get_sample_value("mailshaper_outcomes_total", labels)
 
     assert counted("dead_address", "other") == 2
-    assert counted("host_refused", "other") == 1
+    assert counted("host_refused", "google") == 1
 
 
 async def test_an_engine_that_is_not_there_yet_is_not_ready():
