@@ -7,24 +7,27 @@ stand for.
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = ["Digests"]
 
-_MERGE_AT = 10_000  # changes; merging a million takes some milliseconds
+_MERGE_AT = 10_000  # changes, or a tenth of the numbers
 
 
 class Digests:
-    """A set of unsigned 64-bit numbers."""
+    """A set of unsigned 64-bit numbers.
+
+    The standard library's array does: numpy would cost an idle daemon 15 MiB.
+    """
 
     def __init__(self, numbers: Iterable[int] = ()) -> None:
-        """Start with ``numbers``."""
-        self._sorted = np.unique(np.fromiter(numbers, dtype=np.uint64))
+        """Start with ``numbers``. Raises OverflowError for any other."""
+        self._sorted = array("Q", sorted(set(numbers)))
         self._added: set[int] = set()
         self._gone: set[int] = set()
 
@@ -52,18 +55,15 @@ class Digests:
 
     def _stored(self, number: int) -> bool:
         numbers = self._sorted
-        if not len(numbers):
-            return False
-        key = np.uint64(number)
-        at = int(numbers.searchsorted(key))
-        return at < len(numbers) and bool(numbers[at] == key)
+        at = bisect_left(numbers, number)
+        return at < len(numbers) and numbers[at] == number
 
     def _merge(self) -> None:
-        if len(self._added) + len(self._gone) < _MERGE_AT:
+        changes = len(self._added) + len(self._gone)
+        if changes < max(_MERGE_AT, len(self._sorted) // 10):
             return
-        gone = np.fromiter(self._gone, dtype=np.uint64)
-        added = np.fromiter(self._added, dtype=np.uint64)
-        kept = self._sorted[~np.isin(self._sorted, gone)]
-        self._sorted = np.union1d(kept, added)
+        gone = self._gone
+        kept = [number for number in self._sorted if number not in gone]
+        self._sorted = array("Q", sorted([*kept, *self._added]))
         self._added = set()
         self._gone = set()

@@ -1,6 +1,7 @@
 """The pure core stays pure: what import-linter cannot say is said here."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -47,3 +48,9 @@ def test_the_rule_finds_a_breach(tmp_path):
         "os",
         "shaper.engine",
     ]
+
+
+@pytest.mark.parametrize("heavy", ["aiohttp", "numpy", "rich", "matplotlib", "dns"])
+def test_an_idle_daemon_has_not_loaded(heavy):
+    code = f"import sys, shaper.daemon; sys.exit({heavy!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
