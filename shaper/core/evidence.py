@@ -24,7 +24,7 @@ from shaper.core.model import BUCKETS
 from shaper.core.surprise import add_bounces, add_message, elapse, limits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from shaper.core.model import Model
     from shaper.core.profile import Profile
@@ -40,6 +40,7 @@ __all__ = [
     "ease",
     "familiarity",
     "learn",
+    "measured",
     "record_outcome",
     "sentence",
     "standing",
@@ -95,18 +96,35 @@ class Part(NamedTuple):
     note: str
 
 
+Measures = tuple[tuple[str, ...], tuple[float, ...], tuple[float, ...], tuple[str, ...]]
+
+
+def measured(parts: Iterable[Part]) -> Measures:
+    """Return parts as ``Evidence`` keeps them."""
+    columns = tuple(zip(*parts, strict=True)) or ((), (), (), ())
+    names, values, limits, units = columns
+    return names, values, limits, units
+
+
 class Evidence(NamedTuple):
     """What is known against a sender at one moment.
 
     ``limits`` are watch, slow and block in the unit of ``total``; reaching one
-    is that level. ``main`` names the part nearest to its limit.
+    is that level. ``main`` names the part nearest to its limit. ``measures`` are the
+    parts' names, values, limits and units, put together (``parts``) when somebody
+    asks: hardly a message is looked at so closely.
     """
 
     total: float
     limits: tuple[float, float, float]
     level: Level
-    parts: tuple[Part, ...]
+    measures: Measures
     main: str
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Return every measure."""
+        return tuple(map(Part._make, zip(*self.measures, strict=True)))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for the audit journal."""
@@ -128,7 +146,7 @@ class Evidence(NamedTuple):
                 total=float(found["total"]),
                 limits=(watch, slow, block),
                 level=Level[found["level"].upper()],
-                parts=tuple(
+                measures=measured(
                     Part(str(n), float(v), float(limit), str(note))
                     for n, v, limit, note in found["parts"]
                 ),
@@ -253,7 +271,7 @@ def _judge(profile: Profile, model: Model, bounds: list[float]) -> Evidence:
         _SLOW * share,
         (_SLOW * model.watch, _SLOW, _SLOW * model.block),
         level,
-        tuple(map(Part._make, zip(_NAMES, values, ends, _UNITS, strict=True))),
+        (_NAMES, values, ends, _UNITS),
         _NAMES[shares.index(highest)],
     )
 

@@ -13,7 +13,7 @@ from email.message import EmailMessage
 
 from shaper.core.case import Case
 from shaper.core.envelope import Client, Envelope, Recipient
-from shaper.core.evidence import Evidence, Level, Part
+from shaper.core.evidence import Evidence, Level, Part, measured
 from shaper.core.judgement import Transition
 from shaper.core.message import Submission
 from shaper.core.record import Run
@@ -31,7 +31,7 @@ def evidence() -> Evidence:
         Part("messages 1 h", 38.0, 41.0, "messages"),
         Part("bounces", 2.5, 9.0, "nats"),
     )
-    return Evidence(28.7, (4.6, 9.2, 13.8), Level.SLOW, parts, parts[0].name)
+    return Evidence(28.7, (4.6, 9.2, 13.8), Level.SLOW, measured(parts), parts[0].name)
 
 
 def case(sender: str = "login:claire@association.example", at: float = AT) -> Case:
