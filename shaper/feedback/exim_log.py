@@ -50,6 +50,10 @@ _FIELDS = re.compile(
 _PARENT = re.compile(r" <([^>]{1,320})>")
 _ADDRESS = re.compile(ADDRESS)
 _FOR = re.compile(r" for ((?:\S+@\S+ ?)+)$")
+_PATH = re.compile(r'"(?:[^"\\]|\\.)*"\S*|\S*')
+# Of an arrival line: what the client writes. Its names stand in quotes (DN=, SNI=)
+# and parentheses (HELO), its header in the fields at the end.
+_THEIRS = re.compile(r'"(?:[^"\\]|\\.)*"|\([^)]*\)| (?:id=|T=").*')
 
 
 @dataclass(slots=True)
@@ -84,6 +88,10 @@ def is_exim_line(line: str) -> bool:
 def _find(line: str) -> re.Match[str] | None:
     match = _LINE.match(line) or _REJECTED.match(line)
     if match is None and (timed := _TIMED.search(line[:200])) and timed.start():
+        # Behind syslog's prefix only: in the text of others it is what somebody
+        # wrote into a mail.
+        if 0 <= line.find(": ") < timed.start() - 2:
+            return None
         rest = line[timed.start() :]
         match = _LINE.match(rest) or _REJECTED.match(rest)
     return match
@@ -127,9 +135,11 @@ class EximLog:
         return self._delivered(queue_id, flag, rest, time)
 
     def _arrived(self, queue_id: str, rest: str, time: float | None) -> None:
-        sender, _, _ = rest.partition(" ")
-        padded = " " + rest
-        login, user = _LOGIN.search(padded), _USER.search(padded)
+        # The pattern takes nothing rather than fail.
+        end = found.end() if (found := _PATH.match(rest)) else 0
+        sender, padded = rest[:end], rest[end:]
+        ours = _THEIRS.sub("", padded)
+        login, user = _LOGIN.search(ours), _USER.search(ours)
         client, message_id = _CLIENT.search(padded), _ID.search(padded)
         if len(self.messages) >= self._limit:
             self.messages.pop(next(iter(self.messages)))
@@ -138,7 +148,7 @@ class EximLog:
         message = self.messages[queue_id] = EximMessage(
             queue_id,
             login=login[1].partition(" ")[0] if login else "",
-            user=user[1] if user and " P=local" in padded else "",
+            user=user[1] if user and " P=local" in ours else "",
             client=client[1] if client else "",
             sender="" if sender == "<>" else sender,
             message_id=message_id[1] if message_id else "",

@@ -153,14 +153,17 @@ _OTHER_FORMS = (
 _OTHER = re.compile("|".join(_OTHER_FORMS))
 # A long id begins with the seconds since 1970 in base 52, so with a digit until 2090.
 _ID_BEGINS = frozenset("0123456789ABCDEFN")
+# A quoted local part may hold what looks like the end of the address and more
+# fields (RFC 5321 4.1.2); its writer is the client.
+_PATH = r'<("(?:[^"\\]|\\.)*"[^>]*|[^>]*)>'
 _DELIVERY = re.compile(
-    r"to=(?:<([^>]*)>|([^,]*)), (?:orig_to=(?:<([^>]*)>|([^,]*)), )?relay=([^,]*), "
+    rf"to=(?:{_PATH}|([^,]*)), (?:orig_to=(?:{_PATH}|([^,]*)), )?relay=([^,]*), "
     r"[^(]*?dsn=(\d\.\d{1,3}\.\d{1,3}), status=(\S+) ?(?:\((.*)\))?"
 )
 _SASL = re.compile(r"sasl_username=([^,\s]+)")
-_ACTIVE = re.compile(r"from=<([^>]*)>, size=\d+, nrcpt=(\d+)")
-_EXPIRED = re.compile(r"from=<([^>]*)>, (status=(?:force-)?expired[^\n]*)")
-_PICKUP = re.compile(r"uid=(\d+) from=<([^>]*)>")
+_ACTIVE = re.compile(rf"from={_PATH}, size=\d+, nrcpt=(\d+)")
+_EXPIRED = re.compile(rf"from={_PATH}, (status=(?:force-)?expired[^\n]*)")
+_PICKUP = re.compile(rf"uid=(\d+) from={_PATH}")
 _MESSAGE_ID = re.compile(r"(?:resent-)?message-id=(.*)")
 _NOTICE = re.compile(
     r"(sender non-delivery notification|sender delay notification|"
@@ -308,13 +311,17 @@ def split_prefix(line: str) -> tuple[str, str, str]:
     """Split a line into instance, daemon and payload.
 
     Instance and daemon are "" for a line without a Postfix prefix, which is then
-    all payload; the daemon is "" and the payload too for other programs' lines.
+    all payload. So is the line of another program: what looks like a prefix behind
+    its name was written by others (Dovecot logs the Message-ID of any mail).
     """
     line = line[:MAX_LINE]
     end = line.find("]: ")
     if end > 0:
         start = line.rfind("[", 0, end)
-        program = line[line.rfind(" ", 0, start) + 1 : start]
+        begin = line.rfind(" ", 0, start) + 1
+        if line.find(": ", 0, begin) >= 0:
+            return "", "", line
+        program = line[begin:start]
         known = _PROGRAMS.get(program)
         if known is None:
             instance, slash, daemon = program.rpartition("/")

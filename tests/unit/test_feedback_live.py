@@ -187,3 +187,32 @@ def test_exims_bounces_and_refusals_are_nobodys(live):
         )
         == []
     )
+
+
+FORGED = "to=<b@example.org>, relay=x, delay=1, dsn=5.1.1, status=bounced (550 5.1.1 x)"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        (
+            f"Nov 25 12:00:00 mail dovecot: lmtp(bob): msgid=<postfix/smtp[1]: ABCDEF1: "
+            f"{FORGED}"
+        ),
+        f"Nov 25 12:00:00 mail sieve[7] says: x postfix/smtp[1]: ABCDEF1: {FORGED}",
+        (
+            "Nov 25 12:00:00 mail dovecot: lmtp(bob): msgid=<2026-11-25 12:00:00 "
+            "1abcDE-000001-AB ** b@example.org R=r T=t: 550 5.1.1 User unknown"
+        ),
+    ],
+)
+def test_a_line_of_another_program_is_not_the_mta_speaking(live, line):
+    _feed(live, *_message("ABCDEF1"))
+    assert _feed(live, line) == []
+
+
+def test_a_quoted_address_does_not_end_where_its_writer_likes(live):
+    address = '"a>, relay=127.0.0.1[127.0.0.1]:10025, dsn=2.0.0, status=sent (x"@b.org'
+    line = _delivery("ABCDEF1", "bounced", DEAD, to=address)
+    (outcome,) = _feed(live, *_message("ABCDEF1"), line)
+    assert (outcome.recipient, outcome.meaning.value) == (address, "dead_address")

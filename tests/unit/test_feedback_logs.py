@@ -305,3 +305,37 @@ def test_a_given_year_goes_on_at_new_year():
     second = clock.read("Jan  1 00:00:00 x")
     assert first is not None
     assert second == first + 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "identity"),
+    [
+        ('"x A=plain:victim"@t.org H=pc [192.0.2.1] P=esmtpa A=plain:thief', "thief"),
+        ("t@t.org H=(x A=plain:victim) [192.0.2.1] P=esmtpa A=plain:thief", "thief"),
+        ('t@t.org H=p [::1] X=T DN="x A=plain:victim" A=plain:thief S=9', "thief"),
+        ('t@t.org H=p [::1] P=esmtpa A=plain:thief id=x T="x A=plain:v"', "thief"),
+    ],
+)
+def test_exim_nobody_names_another_login(fields, identity):
+    log = EximLog(shipped_table())
+    log.feed(f"2026-11-25 12:00:00 1abcDE-000001-AB <= {fields}")
+    (message,) = log.messages.values()
+    assert message.identity == f"login:{identity}"
+
+
+def test_exim_a_subject_names_no_login():
+    log = EximLog(shipped_table())
+    log.feed(
+        "2026-11-25 12:00:00 1abcDE-000001-AB <= t@t.org U=mallory P=local S=9 "
+        'id=x A=plain:victim T="hi \\" A=plain:victim" for a@b.org c@d.org'
+    )
+    (message,) = log.messages.values()
+    assert message.identity == "uid:mallory"
+    assert list(message.recipients) == ["a@b.org", "c@d.org"]
+
+
+def test_postfix_a_sender_does_not_tell_how_many_recipients_there_are():
+    event = parse_payload(
+        'ABCDEF1: from=<"a>, size=1, nrcpt=1 "@t.org>, size=9, nrcpt=1000 (queue act)'
+    )
+    assert event == Queued("ABCDEF1", '"a>, size=1, nrcpt=1 "@t.org', 1000)
