@@ -222,6 +222,7 @@ class LogFollower:
 
     def _rest_of(self, mark: Mark, *, newer: bool) -> None:
         """Find the rotated file of a mark, and with ``newer`` those written since."""
+        self._overwritten()
         paths = siblings(self.path)
         found = self._marked(mark, paths)
         since = found.written if found else mark.written
@@ -291,8 +292,15 @@ class LogFollower:
             self.lines += len(lines)
         return lines
 
+    def _overwritten(self) -> None:
+        """Let copies go into which a later copy was written: it is another file."""
+        for entry in [entry for entry in self._old if entry[0].restarted()]:
+            self._old.remove(entry)
+            entry[0].close()
+
     def _from_old(self) -> list[str]:
         now = self._clock()
+        self._overwritten()
         for entry in list(self._old):
             source, since = entry
             source.look()

@@ -342,3 +342,17 @@ async def test_a_file_that_may_not_be_read_is_told_once_with_the_cure(tmp_path, 
     follower.begin = refuse
     await follower.run(take, stop)
     assert caplog.text.count("adduser mailshaper adm") == 1
+
+
+def test_a_copy_that_overwrites_the_last_one_is_not_read_again(log):
+    log.write("one")
+    log.read()
+    log.cut()
+    log.write("two")
+    assert log.read() == ["two"]
+    log.write("three", "and a line that makes it longer than the copy before")
+    log.read()
+    log.write("unread")
+    log.cut()
+    log.write("four")
+    assert log.read() == ["unread", "four"]
