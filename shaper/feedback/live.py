@@ -4,7 +4,8 @@ Left out is what blames nobody: verification probes, bounces (mail from ``<>``),
 our own server refused, and what was said between the MTA and mailshaper: handing a
 message to the hop delivers it to nobody, and a refusal there was mailshaper's own.
 A message that expired in the queue becomes one outcome for each recipient that was
-still waiting.
+still waiting, and means what its server said last: five days of "your host has a bad
+reputation" are no word about an address.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from shaper.core.meaning import Table
     from shaper.core.outcome import Outcome
+    from shaper.feedback.postfix_log import Said
 
 __all__ = ["LiveLog"]
 
@@ -125,23 +127,24 @@ class LiveLog:
         outcome = replace(outcome, time=time)
         if isinstance(event, Trouble):
             return [] if self._is_hop(event.remote, loosely=True) else [outcome]
-        waiting = list(message.recipients) if message else []
-        return [replace(outcome, recipient=one) for one in waiting] or [outcome]
+        waiting = message.recipients if message else {}
+        return [_given_up(outcome, *one) for one in waiting.items()] or [outcome]
 
     def _delivered(
         self, event: Delivery, message: Message | None, time: float | None
     ) -> list[Outcome]:
         if event.status in _PROBES:
             return []
+        hop = self._is_hop(event.relay)
+        outcome = outcome_of_delivery(event, self._table, message, time)
         if message is not None:
-            if event.status.startswith("deferred"):
-                if len(message.recipients) < _MOST_WAITING:
-                    message.recipients[event.recipient] = None
-            else:
-                message.recipients.pop(event.recipient, None)
-        if self._is_hop(event.relay):
-            return []
-        return [outcome_of_delivery(event, self._table, message, time)]
+            waiting = message.recipients
+            if not event.status.startswith("deferred"):
+                waiting.pop(event.recipient, None)
+            elif event.recipient in waiting or len(waiting) < _MOST_WAITING:
+                said = outcome.meaning, outcome.rule, outcome.reason
+                waiting[event.recipient] = None if hop else said
+        return [] if hop else [outcome]
 
     def _is_hop(self, relay: str, *, loosely: bool = False) -> bool:
         """Whether a relay is mailshaper; ``loosely`` where no port is logged."""
@@ -175,6 +178,20 @@ class LiveLog:
         if host is not None and self._at_hop(host[1], host[2] or ""):
             return []
         return [outcome]
+
+
+def _given_up(outcome: Outcome, recipient: str, said: Said | None) -> Outcome:
+    """Return what an expiry means for a recipient: what its server said last."""
+    if said is None:
+        return replace(outcome, recipient=recipient)
+    meaning, rule, reason = said
+    return replace(
+        outcome,
+        recipient=recipient,
+        meaning=meaning,
+        rule=rule,
+        reason=f"{outcome.reason}: {reason}",
+    )
 
 
 def _nobodys(message: Message) -> bool:

@@ -40,6 +40,7 @@ __all__ = [
     "DAEMONS",
     "Message",
     "PostfixLog",
+    "Said",
     "outcome_of_delivery",
     "outcome_of_payload",
 ]
@@ -53,6 +54,8 @@ DAEMONS = frozenset(
 )  # fmt: skip
 _STATUS_MEANING = {"sent": Meaning.DELIVERED, "deliverable": Meaning.DELIVERED}
 _NAMES_RECIPIENT = re.compile(r"recipient address|user unknown|rcpt to:<", re.I)  # noqa: FURB167
+# Of a deferral: meaning, name of the rule, reason.
+Said = tuple[Meaning, str, str]
 _SILENT = frozenset({Intake, Header, Queued, Removed, Notice})
 
 
@@ -67,7 +70,8 @@ class Message:
     sender: str | None = None  # None: not told yet; "" is the null sender
     message_id: str = ""
     time: float | None = None
-    recipients: dict[str, None] = field(default_factory=dict)
+    # What was said of each last, where somebody keeps it.
+    recipients: dict[str, Said | None] = field(default_factory=dict)
     expected: int = 0  # recipients when it was first queued
     told: bool = False  # for whoever tells each message once
     leaves: bool = False  # a recipient is elsewhere

@@ -196,8 +196,8 @@ FORGED = "to=<b@example.org>, relay=x, delay=1, dsn=5.1.1, status=bounced (550 5
     "line",
     [
         (
-            f"Nov 25 12:00:00 mail dovecot: lmtp(bob): msgid=<postfix/smtp[1]: ABCDEF1: "
-            f"{FORGED}"
+            "Nov 25 12:00:00 mail dovecot: lmtp(bob): msgid=<"
+            f"postfix/smtp[1]: ABCDEF1: {FORGED}"
         ),
         f"Nov 25 12:00:00 mail sieve[7] says: x postfix/smtp[1]: ABCDEF1: {FORGED}",
         (
@@ -216,3 +216,34 @@ def test_a_quoted_address_does_not_end_where_its_writer_likes(live):
     line = _delivery("ABCDEF1", "bounced", DEAD, to=address)
     (outcome,) = _feed(live, *_message("ABCDEF1"), line)
     assert (outcome.recipient, outcome.meaning.value) == (address, "dead_address")
+
+
+@pytest.mark.parametrize(
+    ("said", "meaning", "rule"),
+    [
+        (
+            (
+                "host mx[192.0.2.9] said: 421 4.7.0 [TSS04] Messages from 192.0.2.1 "
+                "temporarily deferred due to user complaints"
+            ),
+            "host_refused",
+            "",
+        ),
+        (
+            "host mx[192.0.2.9] said: 450 4.2.0 Greylisted",
+            "temporary",
+            "greylisted",
+        ),
+        ("connect to mx[192.0.2.9]:25: Connection timed out", "temporary", ""),
+    ],
+)
+def test_what_expires_means_what_was_said_last(live, said, meaning, rule):
+    (deferred,) = _feed(
+        live, *_message("ABCDEF1"), _delivery("ABCDEF1", "deferred", said)
+    )
+    gone = "from=<alice@example.net>, status=expired, returned to sender"
+    (outcome,) = _feed(live, _postfix("ABCDEF1", "qmgr", gone))
+    assert (outcome.meaning.value, outcome.permanent) == (meaning, True)
+    assert outcome.rule == deferred.rule
+    assert not rule or outcome.rule == rule
+    assert "expired" in outcome.reason
