@@ -192,6 +192,11 @@ class Entry:
             told=0.0,
         )
 
+    def free(self, now: float, by: str) -> Entry:
+        """Return the entry lifted now, also of what a clock that ran ahead wrote."""
+        bare = replace(self, dead=(), soft=(), bulk=(), placed=0.0, lifted=0.0)
+        return bare.lift(now, by)
+
     def place(self, at: float, by: str, reason: str, *, manual: bool) -> Entry:
         """Return the entry as an operator (``manual``) or an import puts it here."""
         if not manual and (self.for_all or at <= self.lifted):
@@ -249,9 +254,10 @@ def fold(address: str) -> str:
     """Return the address as it is kept: lower case, "" when it is none.
 
     Case is the only thing that is taken as the same; dots and ``+`` tags name other
-    mailboxes at many hosts (RFC 5321 2.4: only the host may interpret a local part).
+    mailboxes at many hosts (RFC 5321 2.4: only the host may interpret a local part),
+    and casefold() would merge sharp s with ss, which make two domains.
     """
-    folded = address.strip().removeprefix("<").removesuffix(">").casefold()
+    folded = address.strip().removeprefix("<").removesuffix(">").lower()
     if len(folded) > _LONGEST_ADDRESS or not _ADDRESS.fullmatch(folded):
         return ""
     # Octets that are not UTF-8 are kept as surrogateescape writes them.

@@ -108,7 +108,7 @@ class Confirming:
         def lift(found: Entry | None) -> Entry | None:
             if found is None or found.why is Why.MANUAL:
                 return found
-            return replace(found.lift(now, "confirmed by the recipient"), confirmed=now)
+            return replace(found.free(now, "confirmed by the recipient"), confirmed=now)
 
         await self._suppression.change(entry.address, lift)
         log.info("a suppressed recipient confirmed its address")

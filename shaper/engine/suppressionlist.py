@@ -51,7 +51,7 @@ class SuppressionList:
         if why and why not in set(Why):
             raise RefusedError(f"a reason is one of {', '.join(Why)}", code=_USAGE)
         seen: set[int] = set()
-        wanted = text.casefold()
+        wanted = text.lower()
         async for page in self._store.entries():
             for name, raw in page:
                 entry = decode(raw)
@@ -151,7 +151,7 @@ class SuppressionList:
             return result
 
         def lift(entry: Entry | None) -> Entry | None:
-            return entry and entry.lift(now, f"{change.by}: {change.reason}")
+            return entry and entry.free(now, f"{change.by}: {change.reason}")
 
         await self._list.change(address, lift)
         await self._audit(change, "remove", address=address)

@@ -210,3 +210,18 @@ def test_only_case_is_folded_and_only_addresses_are_kept(text, folded):
 def test_anything_but_an_entry_is_a_value_error(data):
     with pytest.raises(ValueError, match="no suppression entry"):
         Entry.from_json(data)
+
+
+def test_what_a_clock_that_ran_ahead_has_written_can_be_taken_off():
+    ahead = T + 400 * DAY
+    entry = told(None, dead(ahead)).place(ahead, "root", "x", manual=True)
+    freed = entry.free(T, "root: it lives")
+    assert (freed.why, freed.lifted) == (Why.LIFTED, T)
+    assert action(freed) is Action.PASS
+    assert told(freed, dead(T + DAY)).why is Why.DEAD
+
+
+def test_letters_that_only_look_alike_name_another_mailbox():
+    assert fold("A@Stra\N{LATIN SMALL LETTER SHARP S}e.example") != fold(
+        "a@strasse.example"
+    )
