@@ -67,6 +67,9 @@ _RELOAD = 6 * 3600.0  # seconds after which all names are read again in any case
 _KEEP_SOFT = 180 * 86400
 _KEEP_LIFTED = 30 * 86400
 _GONE = 550
+# Rules of the shipped table: what was deferred for our host's pace until it expired
+# is no soft bounce of the mailbox.
+_NOT_THE_MAILBOX = frozenset({"greylisted"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +238,8 @@ class Suppression:
             self._owed.append((folded, event, bulk))
 
     def _event(self, outcome: Outcome) -> Event | None:
+        if outcome.rule in _NOT_THE_MAILBOX:
+            return None
         now = self._context.clock()
         event = Event(
             outcome.meaning,
@@ -294,7 +299,10 @@ class Suppression:
             return None, b""
         name = digest(folded)
         raw = await self.store.get(name)
-        if not raw:
+        # Also what was stored when Redis went away before it could answer.
+        if raw:
+            self.index.add(key(name))
+        else:
             self.index.discard(key(name))
         return decode(raw), raw
 

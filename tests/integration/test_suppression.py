@@ -362,3 +362,25 @@ async def test_what_the_next_hop_says_of_a_recipient_lists_it(box):
     told = await box.engine.suppression_list.explain(BOB)
     assert told["text"].endswith("User unknown")
     assert told["why"] == "dead"
+
+
+async def test_greylisting_and_rate_limits_say_nothing_about_a_mailbox(box):
+    listed = box.engine.suppression
+    limited = outcome(Meaning.TEMPORARY, rule="greylisted")
+    await listed.note(limited, ALICE)
+    assert await refused(box) is None
+    assert (await listed.read(BOB))[0] is None
+
+
+async def test_a_change_that_the_others_were_not_told_of_holds_here(box, monkeypatch):
+    listed = box.engine.suppression
+
+    async def away(_):
+        raise StateUnavailableError("gone")
+
+    await listed.refresh()
+    with monkeypatch.context() as patch:
+        patch.setattr(listed.store, "_tell", away)
+        await listed.note(outcome(Meaning.DEAD_ADDRESS), ALICE)
+    await listed.refresh()
+    assert (await refused(box)).code == 550
