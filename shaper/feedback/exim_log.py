@@ -69,6 +69,8 @@ class EximMessage:
     time: float | None = None
     recipients: dict[str, None] = field(default_factory=dict)
     leaves: bool = False  # a recipient is elsewhere
+    complete: bool = False  # the arrival line told all recipients
+    told: bool = False  # for whoever tells each message once
 
     @property
     def identity(self) -> str:
@@ -156,6 +158,7 @@ class EximLog:
         )
         if told := _FOR.search(rest):
             message.recipients = dict.fromkeys(told[1].split())
+            message.complete = True
 
     def _delivered(
         self, queue_id: str, flag: str, rest: str, time: float | None

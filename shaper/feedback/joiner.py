@@ -2,7 +2,9 @@
 
 Serves old logs (``history``) and the live one (``shaper.watch``). A message is told
 as soon as each of its recipients was tried once, at the latest when it leaves the
-queue: a thief's mail that receivers defer is seen at once, not days later. Copies
+queue: a thief's mail that receivers defer is seen at once, not days later. Of Exim's
+log that is so where it tells the recipients of an arrival (+received_recipients);
+else it does not tell when all were tried. Copies
 that a content filter or the shaper's own hop puts back are not told again; what
 becomes of them is told of the sender of the first.
 
@@ -91,7 +93,8 @@ class Counts:
 class Joiner:
     """Turns lines into messages; one for all files of a reader.
 
-    ``message`` is what is known of the message told last.
+    ``message`` is what is known of the message told last, ``tried`` of that of which
+    the line fed last tells an attempt or the end.
     """
 
     def __init__(
@@ -107,6 +110,7 @@ class Joiner:
         self._owners: dict[str, str] = {}  # message id -> who sent it
         self._copies: dict[str, str] = {}  # queue id given at re-injection -> sender
         self.message: Message | EximMessage | None = None
+        self.tried: Message | EximMessage | None = None
 
     def start(self, clock: LogClock) -> None:
         """Read the times of what follows by this clock."""
@@ -117,6 +121,7 @@ class Joiner:
     def feed(self, line: str) -> Sent | None:
         """Take one line; return the message that it completes, if any."""
         self._counts.lines += 1
+        self.tried = None
         split = split_prefix(line)
         if split[1] in DAEMONS:
             if split[2].startswith(_NOISE):
@@ -132,7 +137,7 @@ class Joiner:
         skipped = self._exim.skipped
         outcome = self._exim.feed(line)
         if self._exim.completed is not None:
-            return self._sent(self._exim.completed)
+            return self._once(self._exim.completed)
         if outcome is None and self._exim.skipped > skipped:
             if self._clock.read(line) is None:
                 self._counts.corrupt += 1
@@ -144,7 +149,13 @@ class Joiner:
                 self._on_fate(
                     Fate(outcome.sender, outcome.recipient, outcome.time, dead)
                 )
-        return None
+        if outcome is None or not outcome.queue_id:
+            return None
+        self.tried = message = self._exim.messages.get(outcome.queue_id)
+        # Whether an envelope sender's mail leaves is known at the end only.
+        if message is None or message.identity.startswith("from:"):
+            return None
+        return self._once(message) if message.complete else None
 
     def _feed_postfix(self, line: str, split: tuple[str, str, str]) -> Sent | None:
         event, message = self._postfix.read(line, split)
@@ -172,6 +183,7 @@ class Joiner:
             _remember(self._copies, event.next_queue_id, identity)
         if message is None or event.status in _PROBES:
             return None
+        self.tried = message
         message.recipients[event.original or event.recipient] = None
         here = daemon in _HERE or (daemon == "lmtp" and not event.next_queue_id)
         message.leaves |= not here
@@ -209,7 +221,8 @@ class Joiner:
         self._copies.pop(message.queue_id, None)  # the id may be used again
         return sent
 
-    def _once(self, message: Message) -> Sent | None:
+    def _once(self, message: Message | EximMessage) -> Sent | None:
+        self.tried = message
         if message.told:
             return None
         message.told = True
@@ -218,9 +231,7 @@ class Joiner:
     def _first(self, message_id: str, queue_id: str) -> str:
         return self._ids.get(message_id) or _remember(self._ids, message_id, queue_id)
 
-    def _sent(
-        self, message: Message | EximMessage, *, copy: bool = False
-    ) -> Sent | None:
+    def _sent(self, message: Message | EximMessage, *, copy: bool) -> Sent | None:
         identity, counts = message.identity, self._counts
         sender = message.sender
         if sender == "" or not identity or not message.recipients:
@@ -260,7 +271,7 @@ class Joiner:
             if (sent := self._once(message)) is not None:
                 yield sent
         for late in self._exim.messages.values():
-            if (sent := self._sent(late)) is not None:
+            if (sent := self._once(late)) is not None:
                 yield sent
         self._postfix.messages.clear()
         self._exim.messages.clear()
