@@ -184,11 +184,14 @@ class Daemon:
             contextlib.AsyncExitStack()
         )
         watching = settings.daemon.placement == "watch"
+        take = engine.outcomes.take
+        watch = Watch(engine.observing, take) if watching else None
         feedback = Feedback(
             settings,
             wiring.table(settings),
-            engine.outcomes.take,
-            line=Watch(engine.observing).line if watching else None,
+            watch.take if watch else take,
+            line=watch.line if watch else None,
+            past=watch.learn if watch else None,
         )
         admin = AdminServer(
             Control(engine),

@@ -79,13 +79,18 @@ class Feedback:
         take: Callable[[Outcome], Awaitable[str]],
         *,
         line: Callable[[str], Awaitable[None]] | None = None,
+        past: Callable[[str], object] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``take`` gets each outcome, ``line`` before it each line of a log."""
+        """``take`` gets each outcome, ``line`` before it each line of a log.
+
+        ``past`` gets some lines of an earlier life, for the messages still open.
+        """
         self._settings = settings
         self._table = table
         self._take = take
         self._line = line
+        self._past = past
         self._clock = clock
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -162,8 +167,13 @@ class Feedback:
     def _follow(self, name: str, follower: _Follower) -> None:
         parser = LiveLog(self._table, self._clock, self._settings.hop.listen)
         self._followers[name] = follower
-        take = partial(self._apply, parser)
-        self._begin(name, follower.run(take, self._stop, parser.learn))
+        take, learn = partial(self._apply, parser), partial(self._learn, parser)
+        self._begin(name, follower.run(take, self._stop, learn))
+
+    def _learn(self, parser: LiveLog, text: str) -> None:
+        if self._past is not None:
+            self._past(text)
+        parser.learn(text)
 
     async def _apply(self, parser: LiveLog, text: str) -> None:
         if self._line is not None:

@@ -72,7 +72,7 @@ async def box(redis_url, tmp_path):
 
 
 def _watch(box):
-    return Watch(box.engine.observing, box.clock)
+    return Watch(box.engine.observing, box.engine.outcomes.take, box.clock)
 
 
 async def test_a_theft_in_the_log_opens_a_case_and_a_notice_and_holds_nothing(box):
@@ -129,8 +129,7 @@ async def test_lines_that_are_read_twice_count_once(box):
     lines = _log(box, 900, "stranger@example.net")
     await _feed(watch, lines)
     before = (await box.engine.senders.read(ALICE))[0].profile.encode()
-    again = Watch(box.engine.observing, box.clock)
-    await _feed(again, lines)
+    await _feed(_watch(box), lines)
     assert (await box.engine.senders.read(ALICE))[0].profile.encode() == before
 
 
@@ -147,6 +146,66 @@ async def test_bounces_in_the_log_find_their_sender(box):
     assert results == ["taken"]
     record, _ = await box.engine.senders.read(ALICE)
     assert record.profile.bad > 0
+
+
+async def _follow(box, watch, live, lines):
+    """Do what follows a log."""
+    for line in lines:
+        await watch.line(line)
+        for outcome in live.feed(line):
+            await watch.take(outcome)
+
+
+async def test_a_bounce_waits_until_its_message_is_judged(box):
+    watch, live = _watch(box), LiveLog(shipped_table(), box.clock)
+    client, message_id, queued, bounced, end = _log(
+        box, 1, "nobody@example.net", fate=BOUNCED
+    )
+    slow = bounced.replace("nobody@", "slow@").replace(
+        BOUNCED.format("nobody@example.net"), "dsn=4.4.1, status=deferred (timed out)"
+    )
+    queued = queued.replace("nrcpt=1", "nrcpt=2")
+    await _follow(box, watch, live, [client, message_id, queued, bounced])
+    box.now += 120
+    await box.engine.outcomes.flush()
+    await _follow(box, watch, live, [slow, end])
+    assert +box.engine.outcomes.counts == {"taken": 2}
+    record, _ = await box.engine.senders.read(ALICE)
+    assert record.profile.bad > 0
+
+
+async def test_after_a_restart_an_open_message_is_judged(box):
+    *before, delivered, end = _log(box, 1, "bob@example.net")
+    watch = _watch(box)
+    for line in before:
+        watch.learn(line)
+    await _feed(watch, [delivered, end])
+    assert watch.counts.messages == 1
+    assert (await box.engine.senders.read(ALICE))[1]
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_exim_tells_a_message_though_a_recipient_is_deferred(box, told):
+    when = datetime.fromtimestamp(box.now, UTC).strftime("%Y-%m-%d %H:%M:%S +0000")
+    name = f"{when} 1abcDE-000001-AB"
+    to = " for a@example.net b@example.net" if told else ""
+    watch, live = _watch(box), LiveLog(shipped_table(), box.clock)
+    lines = [
+        (
+            f"{name} <= a@example.com H=pc [192.0.2.7] P=esmtpa "
+            f"A=plain:alice@example.com S=9 id=x@example.com{to}"
+        ),
+        (
+            f"{name} ** a@example.net R=r T=t H=mx [192.0.2.1]: SMTP error from "
+            "remote mail server after RCPT TO:<a@example.net>: 550 5.1.1 User unknown"
+        ),
+        f"{name} == b@example.net R=r T=remote_smtp defer (-44): 450 Greylisted",
+    ]
+    await _follow(box, watch, live, lines)
+    assert watch.counts.messages == int(told)
+    await _follow(box, watch, live, [f"{name} Completed"])
+    assert watch.counts.messages == 1
+    assert box.engine.outcomes.counts["taken"] == 2
 
 
 async def test_strangers_mail_to_our_mailboxes_is_not_judged(box):
