@@ -65,6 +65,7 @@ _EVIDENCE = {
     Meaning.DELIVERED: OutcomeKind.DELIVERED,
 }
 _FINAL = frozenset(_EVIDENCE)
+_MAILS = frozenset({Kind.DSN, Kind.ARF})
 _LATE = frozenset({Phase.DATA, Phase.END})
 _WHICH = "one reply to a message for several does not say who is not there"
 
@@ -106,8 +107,13 @@ class Outcomes:
         Returns ``taken``; ``repeated`` when it was known; ``unmatched`` when no
         message of ours is meant (it may still be found a few seconds later);
         ``nobody`` when it names no message at all.
+
+        Raises StateUnavailableError for a mail whose message only Redis could tell:
+        whoever brought it keeps it better than our memory.
         """
         result = await self._take(outcome)
+        if not result and outcome.kind in _MAILS:
+            raise StateUnavailableError("Redis must tell what this mail is about")
         if result in {UNMATCHED, ""}:
             now = self._context.clock()
             if not result or outcome.time is None or outcome.time > now - _STALE:

@@ -7,6 +7,7 @@ import pytest
 
 from shaper.core.message import Action
 from shaper.core.outcome import Kind, Meaning, Outcome
+from shaper.core.ports import StateUnavailableError
 from shaper.core.reply import Phase, Reply
 from shaper.feedback.mail import read_mail
 from shaper.feedback.table import shipped_table
@@ -430,6 +431,9 @@ async def test_bounces_count_once_while_redis_is_away(tmp_path):
                 assert await take(bounce(sent, address)) == "taken"
                 assert await take(bounce(sent, address)) == "repeated"
             unknown = bounce(late, trace_id="from-before", message_id="")
+            with pytest.raises(StateUnavailableError):
+                await take(unknown)  # a mail waits where it is
+            unknown = replace(unknown, kind=Kind.LOG)
             assert await take(unknown) == "unmatched"
             await box.engine.outcomes.flush()
             assert box.engine.outcomes.counts["unmatched"] == 0
