@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from shaper.addresses import split_address
+from shaper.core.ports import ShaperError
 from shaper.durable.files import private_directory
 from shaper.feedback.follow import LogFollower
 from shaper.feedback.journalctl import JournalFollower
@@ -37,6 +38,7 @@ __all__ = ["Feedback", "Source"]
 
 log = logging.getLogger(__name__)
 
+_MOST_TOLD = 10  # bugs
 _GRACE = 5.0  # seconds to finish a line or a mail when the daemon stops
 
 
@@ -92,6 +94,7 @@ class Feedback:
         self._line = line
         self._past = past
         self._clock = clock
+        self._bugs = 0
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._followers: dict[str, _Follower] = {}
@@ -171,15 +174,28 @@ class Feedback:
         self._begin(name, follower.run(take, self._stop, learn))
 
     def _learn(self, parser: LiveLog, text: str) -> None:
-        if self._past is not None:
-            self._past(text)
-        parser.learn(text)
+        try:
+            if self._past is not None:
+                self._past(text)
+            parser.learn(text)
+        except Exception as error:  # noqa: BLE001 - per attempt, as below
+            self._bug(error)
 
     async def _apply(self, parser: LiveLog, text: str) -> None:
-        if self._line is not None:
-            await self._line(text)
-        for outcome in parser.feed(text):
-            await self._take(outcome)
+        try:
+            if self._line is not None:
+                await self._line(text)
+            for outcome in parser.feed(text):
+                await self._take(outcome)
+        except ShaperError:
+            raise  # the line is given again
+        except Exception as error:  # noqa: BLE001 - per attempt: the next may be good
+            self._bug(error)
+
+    def _bug(self, error: Exception) -> None:
+        self._bugs += 1
+        if self._bugs <= _MOST_TOLD:  # ours may be the log that is followed
+            log.error("a line of a log met a bug and is skipped", exc_info=error)
 
     def _begin(self, name: str, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work, name=f"feedback {name}")

@@ -2,8 +2,8 @@
 
 A mail is moved from ``new`` to ``cur``, marked as seen, after its outcomes were
 taken. A crash between lets it be taken again; whoever takes outcomes counts each
-once. What cannot be read is moved to ``unreadable`` beside them, so that it is told
-once and met once. Nothing is ever deleted.
+once. What cannot be read, or meets a bug of ours, is moved to ``unreadable`` beside
+them, so that it is told once and keeps no other waiting. Nothing is ever deleted.
 """
 
 from __future__ import annotations
@@ -79,10 +79,23 @@ class MaildirReader:
             except OSError as error:
                 await asyncio.to_thread(self._set_aside, name, error)
                 continue
-            await self._intake(data, ())
-            self.mails += 1
-            await asyncio.to_thread(self._seen, name)
+            if await self._taken(name, data):
+                self.mails += 1
+                await asyncio.to_thread(self._seen, name)
         return len(names)
+
+    async def _taken(self, name: str, data: bytes) -> bool:
+        """Hand a mail in; false when it met a bug. Raises ShaperError."""
+        try:
+            await self._intake(data, ())
+        except ShaperError:
+            raise
+        except Exception:  # per attempt: the mails behind it are not to wait
+            log.exception("a returned mail met a bug")
+            bug = OSError(errno.EIO, "it met a bug of mailshaper")
+            await asyncio.to_thread(self._set_aside, name, bug)
+            return False
+        return True
 
     def _names(self) -> list[str]:
         with os.scandir(self.path / "new") as entries:
@@ -100,7 +113,16 @@ class MaildirReader:
 
     def _seen(self, name: str) -> None:
         base = name.partition(":")[0]
-        (self.path / "new" / name).rename(self.path / "cur" / f"{base}:2,S")
+        try:
+            (self.path / "new" / name).rename(self.path / "cur" / f"{base}:2,S")
+        except FileNotFoundError:
+            if not (self.path / "cur").is_dir():
+                raise
+            # Another reader of the same Maildir was quicker.
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            self._set_aside(name, error)
 
     def _set_aside(self, name: str, error: OSError) -> None:
         reason = error.strerror or str(error)

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from shaper.config import Settings
 from shaper.core.ports import StateUnavailableError
 from shaper.feedback.lmtp import LmtpListener
 from shaper.feedback.maildir import MaildirReader
 from shaper.feedback.returns import read_return, verp_address
 from shaper.feedback.table import shipped_table
+from shaper.feedback_service import Feedback
 from tests.support.daemon import Daemon
 from tests.support.submit import submit
 from tests.support.waiting import poll_async
@@ -224,6 +226,61 @@ async def test_what_cannot_be_read_is_set_aside_and_told_once(maildir, caplog):
     assert len(list((maildir / "unreadable").iterdir())) == 3
     assert await reader.look(stop) == 0
     assert caplog.text.count("cannot be read") == 3
+
+
+async def test_a_mail_that_meets_a_bug_keeps_no_other_waiting(maildir, caplog):
+    taker, stop = Taker(1, RuntimeError("bug")), asyncio.Event()
+    for name in ("1.mail", "2.mail"):
+        (maildir / "new" / name).write_bytes(BOUNCE)
+    reader = MaildirReader(maildir, taker)
+    await reader.look(stop)
+    assert [p.name for p in (maildir / "unreadable").iterdir()] == ["1.mail"]
+    assert [p.name for p in (maildir / "cur").iterdir()] == ["2.mail:2,S"]
+    assert "met a bug" in caplog.text
+
+
+async def test_a_mail_whose_name_cannot_be_marked_keeps_no_other_waiting(maildir):
+    taker, stop = Taker(), asyncio.Event()
+    for name in ("1" * 255, "2.mail"):
+        (maildir / "new" / name).write_bytes(BOUNCE)
+    reader = MaildirReader(maildir, taker)
+    await reader.look(stop)
+    assert await reader.look(stop) == 0
+    assert len(taker.mails) == 2
+
+
+async def test_two_may_read_one_maildir(maildir):
+    mail, stop = maildir / "new" / "1.mail", asyncio.Event()
+    mail.write_bytes(BOUNCE)
+
+    async def quicker(_data, _recipients):
+        mail.unlink()
+
+    assert await MaildirReader(maildir, quicker).look(stop) == 1
+
+
+async def test_a_line_that_meets_a_bug_is_skipped_and_told(tmp_path, caplog):
+    path, taken = tmp_path / "mail.log", []
+
+    async def line(text):
+        taken.append(text)
+        if text == "bad":
+            raise RuntimeError("bug")
+
+    async def take(outcome):
+        raise AssertionError(outcome)
+
+    state = {"state_directory": str(tmp_path)}
+    settings = Settings(daemon=state, feedback={"logs": [str(path)]})
+    feedback = Feedback(settings, shipped_table(), take, line=line)
+    await feedback.start()
+    try:
+        await asyncio.sleep(0)
+        path.write_text("bad\ngood\n")
+        await poll_async(lambda: taken == ["bad", "good"], "both lines", 30)
+    finally:
+        await feedback.stop()
+    assert "is skipped" in caplog.text
 
 
 async def test_a_maildir_that_is_not_there_is_told_once(tmp_path, caplog):
