@@ -275,7 +275,8 @@ async def test_a_line_that_meets_a_bug_is_skipped_and_told(tmp_path, caplog):
     feedback = Feedback(settings, shipped_table(), take, line=line)
     await feedback.start()
     try:
-        await asyncio.sleep(0)
+        places = tmp_path / "feedback"
+        await poll_async(lambda: list(places.glob("*.place")), "the start", 30)
         path.write_text("bad\ngood\n")
         await poll_async(lambda: taken == ["bad", "good"], "both lines", 30)
     finally:
