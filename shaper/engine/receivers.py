@@ -62,6 +62,7 @@ class Receivers:
         self._notices = notices
         self._windows: OrderedDict[str, Window] = OrderedDict()
         self._told: set[str] = set()  # ids of open troubles that were told
+        self._before: dict[str, int] = {}  # senders counted before a restart
         self._ended: deque[ReceiverTrouble] = deque(maxlen=_ENDED)
 
     def restore(self, lines: Iterable[dict[str, Any]]) -> None:
@@ -74,6 +75,7 @@ class Receivers:
             window = self._windows[name] = Window()
             window.since, window.last = float(line["since"]), float(line["last"])
             window.messages, window.text = int(line["messages"]), str(line["text"])
+            self._before[name] = int(line["senders"])
             self._told.add(_id(name, window))
 
     async def note(self, outcome: Outcome, sender: str) -> None:
@@ -85,15 +87,13 @@ class Receivers:
         if outcome.meaning is Meaning.HOST_REFUSED:
             if now - at < self.rules.window:
                 self._refused(outcome, sender, at)
-        elif outcome.meaning is Meaning.DELIVERED and outcome.kind is not Kind.REPLY:
-            window = self._windows.get(receiver(outcome.recipient, outcome.remote_mta))
+        elif outcome.meaning is Meaning.DELIVERED:
+            window = self._windows.get(_who(outcome))
             if window is not None:
                 window.accepted(at)
 
     def _refused(self, outcome: Outcome, sender: str, at: float) -> None:
-        name = receiver(outcome.recipient, outcome.remote_mta)
-        if outcome.kind is Kind.REPLY:
-            name = NEXT_HOP
+        name = _who(outcome)
         if not name:
             return
         window = self._windows.setdefault(name, Window())
@@ -123,7 +123,7 @@ class Receivers:
 
     def open(self) -> list[ReceiverTrouble]:
         """Return the receivers that refuse this host now, the longest first."""
-        found = [_trouble(n, w) for n, w in self._windows.items() if w.open]
+        found = [self._trouble(n, w) for n, w in self._windows.items() if w.open]
         return sorted(found, key=lambda trouble: trouble.since)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -139,14 +139,16 @@ class Receivers:
         now = self._context.clock()
         for name, window in list(self._windows.items()):
             if window.over(now, self.rules.window):
-                trouble = replace(_trouble(name, window), ended=now)
+                trouble = replace(self._trouble(name, window), ended=now)
                 await self._tell(trouble, "over")
                 window.close()
+                self._before.pop(name, None)
                 self._told.discard(trouble.id)
                 self._ended.append(trouble)
 
     async def _tell(self, trouble: ReceiverTrouble, state: str) -> None:
-        if await self._ours(f"receiver {trouble.receiver} {state}"):
+        hour = int(trouble.since // _CLAIMED)
+        if await self._ours(f"receiver {trouble.receiver} {state} {hour}"):
             notices = self._notices
             now = self._context.clock()
             if notices.compose is not None:
@@ -166,17 +168,23 @@ class Receivers:
         except StateUnavailableError:
             return True
 
+    def _trouble(self, name: str, window: Window) -> ReceiverTrouble:
+        return ReceiverTrouble(
+            _id(name, window),
+            name,
+            window.since,
+            window.last,
+            window.messages,
+            max(len(window.senders), self._before.get(name, 0)),
+            window.text,
+        )
 
-def _trouble(name: str, window: Window) -> ReceiverTrouble:
-    return ReceiverTrouble(
-        _id(name, window),
-        name,
-        window.since,
-        window.last,
-        window.messages,
-        len(window.senders),
-        window.text,
-    )
+
+def _who(outcome: Outcome) -> str:
+    """Return whose word an outcome is, "" where nobody is named."""
+    if outcome.kind is Kind.REPLY:
+        return NEXT_HOP
+    return receiver(outcome.recipient, outcome.remote_mta)
 
 
 def _id(name: str, window: Window) -> str:

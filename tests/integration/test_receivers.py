@@ -79,6 +79,11 @@ async def test_forged_bounces_that_match_nothing_sent_count_nothing(
 async def test_the_next_hop_refuses_under_its_own_name(box: EngineBox) -> None:
     await refuse(box, "login:a", "login:b", "login:c", kind=Kind.REPLY)
     assert names(box.engine.receivers.open()) == [NEXT_HOP]
+    box.now += ReceiverRules().window
+    taken = Outcome(Kind.REPLY, Meaning.DELIVERED, "x@orange.fr")
+    await box.engine.receivers.note(taken, "login:a")
+    await box.engine.receivers.tell()
+    assert not box.engine.receivers.open()
 
 
 async def test_it_ends_with_a_quiet_window_and_a_delivery(box: EngineBox) -> None:
@@ -109,7 +114,8 @@ async def test_open_trouble_survives_a_crash_and_is_not_told_again(
 ) -> None:
     await refuse(box, "login:a", "login:b", "login:c")
     await box.crash()
-    assert names(box.engine.receivers.open()) == ["orange"]
+    [trouble] = box.engine.receivers.open()
+    assert (trouble.receiver, trouble.senders) == ("orange", 3)
     await box.engine.receivers.tell()
     told = [line for line in box.audit.replay() if line["event"] == "receiver"]
     assert len(told) == 1
