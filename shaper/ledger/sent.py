@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from shaper.core.sent import KEY, Sent
@@ -104,7 +105,11 @@ class SentLedger:
                     self._levels[day] = level + 1
 
     async def find(self, key: bytes, now: float, keep: float) -> SentPlace | None:
-        """Return a message and where it is, by the digest of its trace id."""
+        """Return a message and where it is, by the digest of its trace id.
+
+        One that left in parts may be at several places: a level began in between.
+        """
+        found: SentPlace | None = None
         places = self._places(key, now, keep)
         for place, raw in zip(places, await self._get(places, key), strict=True):
             if not raw:
@@ -114,11 +119,14 @@ class SentLedger:
                 more = [key + bytes([n]) for n in range(1, body[0] + 1)]
                 rest = await self._connection.command("HMGET", place, *more)
                 body += b"".join(bytes(piece or b"") for piece in rest)
-            try:
-                return place, Sent.decode(key, body[1:])
-            except ValueError:
-                continue
-        return None
+            with contextlib.suppress(ValueError):
+                sent = Sent.decode(key, body[1:])
+                if found is None:
+                    found = place, sent
+                else:
+                    marks = dict.fromkeys(found[1].marks + sent.marks)
+                    found = found[0], replace(found[1], marks=tuple(marks))
+        return found
 
     async def linked(self, one: bytes, now: float, keep: float) -> list[bytes]:
         """Return the messages that had an id, the newest first."""

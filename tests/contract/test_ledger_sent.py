@@ -1,6 +1,7 @@
 """Messages that left, on a real Redis: found again, claimed once, and small."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 import redis
@@ -80,6 +81,15 @@ async def test_writing_again_changes_nothing(sent):
     again = await sent.note([(one, ids(1))], WEEK)
     assert first == again
     assert await sent.linked(ids(1)[0], NOW, WEEK) == [one.key]
+
+
+async def test_a_message_that_leaves_in_parts_is_found_whole(sent, other):
+    whole = message(1, recipients=3)
+    part = replace(whole, marks=whole.marks[:1])
+    ((place, _),) = await sent.note([(part, ())], WEEK)
+    sent._levels[int(NOW) // 86_400] = 1  # many others left in between
+    await sent.note([(whole, ())], WEEK)
+    assert await other.find(whole.key, NOW, WEEK) == (place, whole)
 
 
 async def test_an_outcome_is_claimed_once_over_all_instances(sent, other):
