@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Match", "SentMail"]
 
 _RECENT = 10_000  # messages in memory, about 700 octets each
+_MOST_IDS = 64  # of one message that is not written yet
 _CLAIMED = 20_000  # outcomes in memory, about 200 octets each
 _TOGETHER = 500  # messages of one write
 # A report about a message cannot be older than it: it is about an earlier one with
@@ -88,6 +89,10 @@ class SentMail:
             ids.append(self._key("queue", queue_id))
         if message_id := _bare(submission.message_id):
             ids.append(self._key("message", message_id))
+        before = self._recent.get(key)
+        if before is not None and not before.place:
+            # A message that leaves in parts gets a queue id for each.
+            ids = list(dict.fromkeys([*before.ids, *ids]))[-_MOST_IDS:]
         self._forget(key)
         sent = Sent(key, submission.sender, submission.received, marks)
         self._recent[key] = _Recent(sent, tuple(ids))
@@ -130,13 +135,14 @@ class SentMail:
         Raises StateUnavailableError when only Redis could tell.
         """
         weak: Match | None = None
+        marks = self._marks(outcome)
         for entry, strong in self._in_memory(outcome):
-            match = self._fit(entry.sent, entry.place, outcome, strong=strong)
+            match = _fit(entry.sent, entry.place, outcome, marks, strong=strong)
             if match is not None and match.named:
                 return match
             weak = weak or match
         try:
-            found = await self._in_redis(outcome)
+            found = await self._in_redis(outcome, marks)
         except StateUnavailableError:
             if weak is not None:
                 return weak
@@ -162,7 +168,7 @@ class SentMail:
             for key in reversed(self._by_id.get(one, ())):
                 yield self._recent[key], strong
 
-    async def _in_redis(self, outcome: Outcome) -> Match | None:
+    async def _in_redis(self, outcome: Outcome, marks: _Marks) -> Match | None:
         weak: Match | None = None
         memory, keep = self._context.ledger.sent, self._context.remember
         now = self._context.clock()
@@ -176,7 +182,7 @@ class SentMail:
                 if found is None:
                     continue
                 place, sent = found
-                match = self._fit(sent, place, outcome, strong=strong)
+                match = _fit(sent, place, outcome, marks, strong=strong)
                 if match is not None and match.named:
                     return match
                 weak = weak or match
@@ -186,26 +192,7 @@ class SentMail:
             linked = await memory.linked(one[0], now, keep)
             keys = [(key, one[1]) for key in linked]
 
-    def _fit(
-        self, sent: Sent, place: str, outcome: Outcome, *, strong: bool
-    ) -> Match | None:
-        """Return whom of a message a report is about, None when it is another's."""
-        if outcome.time is not None and outcome.time < sent.time - _SKEW:
-            return None
-        named, original = self._marks(outcome)
-        if named is not None and named in sent.marks:
-            return Match(sent, place, named, named=True)
-        if original is not None and original in sent.marks:
-            return Match(sent, place, original, named=False)
-        if strong and len(sent.marks) == 1:
-            # It was forwarded, or the report hides the address.
-            return Match(sent, place, sent.marks[0], named=False)
-        hidden = named is None and original is None
-        if strong and hidden and outcome.kind is Kind.ARF:
-            return Match(sent, place, NOBODY, named=False)
-        return None
-
-    def _marks(self, outcome: Outcome) -> tuple[bytes | None, bytes | None]:
+    def _marks(self, outcome: Outcome) -> _Marks:
         named, original = (
             mark_of(self._context.hashes([address])[0]) if address else None
             for address in (outcome.recipient, outcome.original_recipient)
@@ -258,6 +245,8 @@ class SentMail:
         return message_key(self._context.contact_key, kind, text)
 
 
+# Of the recipient that a report names, and of that before aliases.
+_Marks = tuple[bytes | None, bytes | None]
 _WRITTEN = object()
 _DELIVERED, _FAILED, _DEAD, _COMPLAINED = 1, 2, 4, 8
 _BITS = {
@@ -265,6 +254,26 @@ _BITS = {
     Meaning.DEAD_ADDRESS: _DEAD,
     Meaning.COMPLAINT: _COMPLAINED,
 }
+
+
+def _fit(
+    sent: Sent, place: str, outcome: Outcome, marks: _Marks, *, strong: bool
+) -> Match | None:
+    """Return whom of a message a report is about, None when it is another's."""
+    if outcome.time is not None and outcome.time < sent.time - _SKEW:
+        return None
+    named, original = marks
+    if named is not None and named in sent.marks:
+        return Match(sent, place, named, named=True)
+    if original is not None and original in sent.marks:
+        return Match(sent, place, original, named=False)
+    if strong and len(sent.marks) == 1:
+        # It was forwarded, or the report hides the address.
+        return Match(sent, place, sent.marks[0], named=False)
+    hidden = named is None and original is None
+    if strong and hidden and outcome.kind is Kind.ARF:
+        return Match(sent, place, NOBODY, named=False)
+    return None
 
 
 def _bare(message_id: str) -> str:

@@ -9,6 +9,7 @@ from shaper.core.message import Action
 from shaper.core.outcome import Kind, Meaning, Outcome
 from shaper.core.ports import StateUnavailableError
 from shaper.core.reply import Phase, Reply
+from shaper.core.sent import mark_of
 from shaper.feedback.mail import read_mail
 from shaper.feedback.table import shipped_table
 from shaper.smtp.trace import trace_field
@@ -100,6 +101,30 @@ async def test_a_bounce_finds_its_sender_by_any_of_its_ids(box, by, crash):
     after = await profile(box)
     assert after.bad == pytest.approx(before.bad + 1, rel=0.02)
     assert after.cusum > before.cusum
+
+
+async def test_each_queue_id_of_a_message_that_left_in_parts_is_found(box):
+    sent = await send(box, BOB, "carol@example.net")
+    memory = box.engine.outcomes.sent
+    memory.note(sent, [BOB], "4AB12")
+    memory.note(sent, [BOB, "carol@example.net"], "4AB13")
+    for name, recipient in (("4AB12", BOB), ("4AB13", "carol@example.net")):
+        assert await box.engine.outcomes.take(log_line(name, recipient)) == "taken"
+
+
+async def test_one_message_id_for_all_mail_costs_little(box, monkeypatch):
+    sent = await send(box, message_id="<m1@example.org>")
+    memory = box.engine.outcomes.sent
+    hashed = []
+    monkeypatch.setattr(
+        "shaper.engine.sentmail.mark_of", lambda one: hashed.append(1) or mark_of(one)
+    )
+    for number in range(50):
+        memory.note(replace(sent, id=f"other{number}"), ["x@example.net"], "")
+    hashed.clear()
+    found = await memory.find(bounce(sent, trace_id=""))
+    assert found.sent.sender == ALICE
+    assert len(hashed) <= 2
 
 
 async def test_a_real_dsn_is_understood_and_found(box):
