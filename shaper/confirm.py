@@ -17,6 +17,7 @@ import logging
 from hashlib import sha256
 from html import escape
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import parse_qs
 
 from aiohttp import web
 
@@ -187,13 +188,12 @@ class ConfirmPage:
         language = _language(request.headers.get("Accept-Language", ""))
         if not self._admitted():
             return self._busy(language, 429)
+        # The page's own form only: what else a request may claim to be (a charset,
+        # parts with encodings) raises all sorts of errors.
+        form = parse_qs((await request.read()).decode("ascii", "replace"))
+        (token, *_) = form.get("t", [""])
         try:
-            form = await request.post()
-        except ValueError:
-            return self._page(language, "bad", 404)
-        token = form.get("t", "")
-        try:
-            done = isinstance(token, str) and await self._confirm.confirm(token)
+            done = await self._confirm.confirm(token)
         except StateUnavailableError as error:
             log.warning("a confirmation could not be stored: %s", error)
             return self._busy(language, 503)

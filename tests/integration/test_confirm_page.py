@@ -65,6 +65,28 @@ async def ask(lifts, *arguments, **more):
     return await asyncio.to_thread(asked, lifts.port, *arguments, **more)
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/x-www-form-urlencoded; charset=foo", b"t=x"),
+        (
+            "multipart/form-data; boundary=b",
+            (
+                b"--b\r\nContent-Disposition: form-data; name=t\r\n"
+                b"Content-Transfer-Encoding: foo\r\n\r\nx\r\n--b--\r\n"
+            ),
+        ),
+        ("text/plain", b"t=\xff"),
+    ],
+)
+async def test_a_form_that_is_not_the_page_s_is_a_bad_link(kind, body, caplog):
+    async with served() as lifts:
+        more = {"Content-Type": kind}
+        status, *_ = await ask(lifts, "POST", "/alive", body, **more)
+    assert status == 404
+    assert not caplog.records
+
+
 async def test_opening_the_link_changes_nothing_and_shows_one_button():
     async with served() as lifts:
         for method in ("GET", "HEAD", "GET"):
