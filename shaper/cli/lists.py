@@ -42,6 +42,8 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
             f"Redis is UNAVAILABLE since {clock(away)} ({age(now - away)}): "
             "known blocks stay, new senders are not judged."
         )
+    if many := status.get("host_alarm"):
+        yield folded(f"MANY senders at once: {bland(many)}")
     if refusing := status.get("receivers_refusing"):
         names = ", ".join(bland(name) for name in refusing)
         yield folded(f"REFUSED as a host by {names}: see mailshaper receivers")

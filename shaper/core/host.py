@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-__all__ = ["DEVIATES", "HostEvidence", "host_evidence"]
+__all__ = ["DEVIATES", "HostDay", "HostEvidence", "host_evidence"]
 
 DEVIATES = 0.6  # share of the slow limit past which a sender counts
 _USUAL = 0.01  # share of active senders that may, well above the traces
@@ -38,6 +38,17 @@ class HostEvidence(NamedTuple):
             f"{self.deviating} of {self.active} senders that wrote today passed "
             f"{DEVIATES:.0%} of their limits; {_USUAL:.0%} would not be unusual."
         )
+
+
+class HostDay(NamedTuple):
+    """A local day of alarm: its ISO date, the evidence, the most deviating senders.
+
+    ``senders`` have their highest share of their own slow limits.
+    """
+
+    day: str
+    evidence: HostEvidence
+    senders: tuple[tuple[str, float], ...]
 
 
 def host_evidence(deviating: int, active: int) -> HostEvidence:

@@ -19,6 +19,7 @@ from shaper.engine.delivery import Delivery, Send
 from shaper.engine.digest import Digest
 from shaper.engine.gate import Gatekeeper, Watcher
 from shaper.engine.heldmail import HeldMail
+from shaper.engine.hostalarm import HostAlarm
 from shaper.engine.notices import PREFIX, Compose, Notices
 from shaper.engine.observing import Observing
 from shaper.engine.orders import Orders
@@ -29,6 +30,7 @@ from shaper.engine.senders import Senders
 from shaper.engine.suppression import Suppression
 from shaper.engine.suppressionlist import SuppressionList
 from shaper.engine.trickle import Trickle
+from shaper.watchers import Watchers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -54,7 +56,8 @@ class Engine:
     ) -> None:
         """``send`` takes a held message to the next hop, ``compose`` writes notices."""
         self.context = context
-        self.watcher = watcher or Watcher()
+        self.host = HostAlarm(context)
+        self.watcher = Watchers(self.host, watcher or Watcher())
         self.senders = Senders(context)
         self.held = HeldMail(context)
         self.casebook = Casebook(context)
@@ -97,6 +100,7 @@ class Engine:
         self.notices = Notices(
             context, self.casebook, self.delivery, self.held, self.outbox, compose
         )
+        self.host.notices = self.notices
         self.receivers = Receivers(context, self.senders, self.notices)
         self.outcomes.receivers = self.receivers
         self.digest = Digest(self, "")
@@ -123,6 +127,7 @@ class Engine:
         told_lines = [line for line in lines if line["event"] == "told"]
         self.notices.restore(told_lines)
         self.digest.restore(told_lines)
+        self.host.restore(told_lines)
         self.outbox.restore(
             line for line in lines if line["event"] in {"hook", "hook-done"}
         )
@@ -156,6 +161,7 @@ class Engine:
             self.senders.forget(name)
             self.casebook.forget(name)
             self.outbox.forget(name)
+            self.host.forget(name)
             await self.context.ledger.forget(name)
             if standing is not None:
                 await self.senders.reinstate(name, standing)

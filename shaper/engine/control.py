@@ -90,6 +90,7 @@ class Control:
                 "bytes": sum(m.size for m in held),
                 "oldest": min((m.submission.received for m in held), default=None),
             },
+            "host_alarm": engine.host.status(),
             "receivers_refusing": [one.receiver for one in engine.receivers.open()],
             "redis_unavailable_since": engine.senders.unavailable_since or None,
             "damaged_files": self._damaged_files(),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from shaper.core.case import Case
     from shaper.core.envelope import Envelope
+    from shaper.core.host import HostDay
     from shaper.core.receivers import ReceiverTrouble
     from shaper.engine.casebook import Casebook
     from shaper.engine.context import Context
@@ -60,6 +61,9 @@ class Compose(Protocol):
 
     def trouble(self, trouble: ReceiverTrouble, now: float) -> Mail:
         """Return the mail about a receiver that refuses this host, or did."""
+
+    def host(self, alarm: HostDay, now: float) -> Mail:
+        """Return the mail of a day on which many senders deviate."""
 
     def owner(self, case: Case, now: float) -> Mail | None:
         """Return the mail to the account's owner, None when nobody is to get it."""

@@ -62,6 +62,7 @@ class Upkeep:
             engine.notices.tell,
             engine.outcomes.flush,
             engine.receivers.tell,
+            engine.host.tell,
             engine.senders.flush,
             engine.casebook.flush,
         )

@@ -144,6 +144,12 @@ ALL: tuple[Declared, ...] = (
         "1 while many senders deviate at once, 0 otherwise.",
         "Look for one cause: many stolen accounts, or a Monday after a failure.",
     ),
+    Declared(
+        "mailshaper_host_evidence_ratio",
+        "gauge",
+        "Evidence that many senders deviate together, as a share of the alarm's limit.",
+        "Above 0.5 most days: the baselines no longer fit; from 1 on it is an alarm.",
+    ),
     # -- held mail
     Declared(
         "mailshaper_held_messages",

@@ -72,6 +72,12 @@ class Monitor:
             },
         )
         self.standing.add(
+            "mailshaper_host_alarm", lambda: {"": float(engine.host.alarmed)}
+        )
+        self.standing.add(
+            "mailshaper_host_evidence_ratio", lambda: {"": engine.host.ratio}
+        )
+        self.standing.add(
             "mailshaper_baseline_refit_timestamp_seconds", lambda: {"": _written(model)}
         )
 

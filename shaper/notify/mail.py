@@ -22,6 +22,7 @@ from shaper.core.envelope import Envelope, Recipient
 from shaper.core.quote import shell
 from shaper.core.state import Event, State
 from shaper.core.text import bland
+from shaper.notify.host import host_page
 from shaper.notify.html import html
 from shaper.notify.owner import owner_notice
 from shaper.notify.page import Bar, Command, Page, plain
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from shaper.core.case import Case
     from shaper.core.evidence import Evidence
+    from shaper.core.host import HostDay
     from shaper.core.receivers import ReceiverTrouble
 
 __all__ = ["Composer", "NoticeSettings", "commands", "encoded"]
@@ -167,6 +169,12 @@ class Composer:
         if trouble.ended:
             return self._mail(page, now, page.title, f"over.{root}", root)
         return self._mail(page, now, page.title, root)
+
+    def host(self, alarm: HostDay, now: float) -> Mail:
+        """Return the mail of a day on which many senders deviate."""
+        page = host_page(alarm, self._language)
+        page.foot = self._words["foot"].format(hostname=self._hostname)
+        return self._mail(page, now, page.title, self._id("host", alarm.day))
 
     def owner(self, case: Case, now: float) -> Mail | None:
         """Return the mail to the account's owner, None when nobody is to get it."""

@@ -39,7 +39,6 @@ THIEF = "carol@example.test"
 EMPTY = {
     "offset 1w": "nothing was there a week before the run",
     "mailshaper_receiver_troubles": "no receiver refuses the host in this run",
-    "mailshaper_host_alarm": "one stolen account is no alarm of the host",
 }
 
 

@@ -290,9 +290,12 @@ _CASES = Board(
                 ),
                 Panel(
                     "Many senders at once",
-                    "Does the host as a whole deviate (1)?",
+                    "Does the host as a whole deviate (1), and how nearly?",
                     "short",
-                    (_q("max(mailshaper_host_alarm{I})", "alarm"),),
+                    (
+                        _q("max(mailshaper_host_alarm{I})", "alarm"),
+                        _q("max(mailshaper_host_evidence_ratio{I})", "evidence"),
+                    ),
                     "MailshaperHostAlarm",
                     _red(1),
                 ),
