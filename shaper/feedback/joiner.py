@@ -4,14 +4,14 @@ Serves old logs (``history``) and the live one (``shaper.watch``). A message is 
 as soon as each of its recipients was tried once, at the latest when it leaves the
 queue: a thief's mail that receivers defer is seen at once, not days later. Of Exim's
 log that is so where it tells the recipients of an arrival (+received_recipients);
-else it does not tell when all were tried. Copies
-that a content filter or the shaper's own hop puts back are not told again; what
-becomes of them is told of the sender of the first.
+else it does not tell when all were tried. Copies that a content filter or the
+shaper's own hop puts back are not told again; what becomes of them is told of the
+sender of the first.
 
 The sender is the login where there is one, else the local user, else the envelope
-sender. Bounces (null sender) and verification probes are nobody's mail; what strangers
-send to our own mailboxes is not ours to judge. Memory is
-bounded by the open messages and a fixed number of ids.
+sender. Bounces (null sender) and verification probes are nobody's mail unless
+somebody logged in; what strangers send to our own mailboxes is not ours to judge.
+Memory is bounded by the open messages and a fixed number of ids.
 """
 
 from __future__ import annotations
@@ -138,20 +138,21 @@ class Joiner:
         outcome = self._exim.feed(line)
         if self._exim.completed is not None:
             return self._once(self._exim.completed)
+        if (new := self._exim.arrived) is not None and new.message_id:
+            # Now: the copy that comes back may have left before the first has.
+            if self._first(new.message_id, new.queue_id) == new.queue_id:
+                _remember(self._owners, new.message_id, new.identity)
+            return None
         if outcome is None and self._exim.skipped > skipped:
             if self._clock.read(line) is None:
                 self._counts.corrupt += 1
             else:
                 self._counts.other += 1
-        elif outcome is not None and outcome.sender and self._on_fate:
-            dead = outcome.meaning is Meaning.DEAD_ADDRESS
-            if outcome.time and (dead or outcome.meaning is Meaning.DELIVERED):
-                self._on_fate(
-                    Fate(outcome.sender, outcome.recipient, outcome.time, dead)
-                )
-        if outcome is None or not outcome.queue_id:
-            return None
-        self.tried = message = self._exim.messages.get(outcome.queue_id)
+        return self._attempt(outcome.queue_id) if outcome is not None else None
+
+    def _attempt(self, queue_id: str) -> Sent | None:
+        """Tell a message of Exim at its first attempt, if its recipients are known."""
+        self.tried = message = self._exim.messages.get(queue_id)
         # Whether an envelope sender's mail leaves is known at the end only.
         if message is None or message.identity.startswith("from:"):
             return None
@@ -206,13 +207,7 @@ class Joiner:
             dead = meaning is Meaning.DEAD_ADDRESS
         if not dead and event.status != "sent":
             return
-        owner = message.identity
-        if any(part in message.client for part in _LOOPBACK):
-            owner = (
-                self._copies.get(message.queue_id)
-                or self._owners.get(message.message_id)
-                or owner
-            )
+        owner = self._owner(message)
         if owner and message.sender and (time := self._clock.read(line)) is not None:
             on_fate(Fate(owner, event.original or event.recipient, time, dead))
 
@@ -234,10 +229,9 @@ class Joiner:
     def _sent(self, message: Message | EximMessage, *, copy: bool) -> Sent | None:
         identity, counts = message.identity, self._counts
         sender = message.sender
-        if sender == "" or not identity or not message.recipients:
-            counts.nobody += 1
-            return None
-        if (sender or "").startswith("double-bounce@"):
+        # A thief may write as the MTA does; a login is somebody all the same.
+        probe = sender == "" or (sender or "").startswith("double-bounce@")
+        if (probe and not message.login) or not identity or not message.recipients:
             counts.nobody += 1
             return None
         if message.message_id:

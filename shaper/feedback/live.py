@@ -1,6 +1,6 @@
 """Lines of a live log, Postfix's or Exim's, to the outcomes that count.
 
-Left out is what blames nobody: verification probes, bounces (mail from ``<>``), what
+Left out is what blames nobody: verification probes, bounces of the MTA itself, what
 our own server refused, and what was said between the MTA and mailshaper: handing a
 message to the hop delivers it to nobody, and a refusal there was mailshaper's own.
 A message that expired in the queue becomes one outcome for each recipient that was
@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from shaper.feedback.exim_log import EximLog
+from shaper.feedback.exim_log import EximLog, to_mailshaper
 from shaper.feedback.logtime import LogClock
 from shaper.feedback.postfix_line import (
     Delivery,
@@ -47,7 +47,6 @@ _HOUR = 3600.0
 # Postfix: name[address]:port or name[/path]; Exim: name [address]:port.
 _RELAY = re.compile(r"\[([^\]\s]{1,200})\](?::(\d{1,5}))?")
 _EXIM_HOST = re.compile(r" H=\S{1,300} \[([^\]\s]{1,60})\](?::(\d{1,5}))?")
-_EXIM_TRANSPORT = re.compile(r" T=mailshaper(?:_\w{1,40})?(?= |$|:)")
 
 
 class LiveLog:
@@ -170,9 +169,9 @@ class LiveLog:
         message = self._exim.messages.get(outcome.queue_id)
         if outcome.reason.startswith("refused by this server"):
             return []
-        if message is not None and not message.sender:
+        if message is not None and not message.sender and not message.client:
             return []
-        if _EXIM_TRANSPORT.search(line):
+        if to_mailshaper(line):
             return []
         host = _EXIM_HOST.search(line)
         if host is not None and self._at_hop(host[1], host[2] or ""):
@@ -195,7 +194,10 @@ def _given_up(outcome: Outcome, recipient: str, said: Said | None) -> Outcome:
 
 
 def _nobodys(message: Message) -> bool:
-    return message.sender == "" or (message.sender or "").startswith("double-bounce@")
+    """Whether the MTA made it; a client may write the same sender into its mail."""
+    sender = message.sender
+    null = sender == "" or (sender or "").startswith("double-bounce@")
+    return null and not message.client
 
 
 def _split(address: str) -> tuple[str, str]:

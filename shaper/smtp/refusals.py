@@ -51,8 +51,6 @@ async def tell_refusals(
     offers: list[tuple[Recipient, Reply]],
 ) -> None:
     """Tell the gate of a transaction whose recipients were all refused."""
-    if sender.lower().startswith(_PROBE):
-        return
     message_id = shared.new_id()
     await report(
         message_id, _tell(shared, message_id, (sender, parameters, client), offers)
@@ -76,6 +74,8 @@ async def _tell(
         login_header=settings.login_header,
         trust_auth=settings.trust_auth_parameter,
     )
+    if identity.startswith(f"from:{_PROBE}"):
+        return
     if settings.login_header and identity.startswith("from:"):
         identity = ""  # who it was would have stood in the header
     submission = Submission(message_id, identity, envelope, client, shared.clock())

@@ -88,6 +88,16 @@ async def test_a_verification_probe_blames_nobody(stage, sender):
     assert submission.envelope.sender == "alice@example.test"
 
 
+async def test_a_login_that_writes_as_a_probe_does_is_somebody(stage):
+    stage.gate.logins["4AB12"] = "Alice"
+    client = await stage.connect()
+    await client.ask("XFORWARD IDENT=4AB12")
+    await rcpt(client, "gone@x.test", sender="double-bounce@mx.test")
+    await client.ask("RSET")
+    submission, _ = await refused(stage)
+    assert submission.sender == "login:alice"
+
+
 async def test_with_one_recipient_taken_the_message_tells(stage):
     client = await stage.connect()
     await rcpt(client, "gone@x.test", "bob@x.test")

@@ -98,6 +98,16 @@ def test_bounces_and_probes_are_nobodys_mail(tmp_path):
     assert reader.nobody == 2
 
 
+@pytest.mark.parametrize("sender", ["", "double-bounce@example.net"])
+def test_a_login_that_writes_as_the_mta_does_is_somebody(tmp_path, sender):
+    lines = [
+        line.replace("from=<Alice@example.net>", f"from=<{sender}>")
+        for line in _postfix("ABCDEF1", 1, LOGIN, ["bob@example.org"])
+    ]
+    sent, _ = _read(tmp_path, lines)
+    assert [s.sender for s in sent] == ["login:alice@example.net"]
+
+
 def test_mail_still_in_the_queue_at_the_end_is_told(tmp_path):
     sent, _ = _read(tmp_path, _postfix("ABCDEF1", 1, LOGIN, ["bob@example.org"])[:-1])
     assert len(sent) == 1

@@ -90,8 +90,11 @@ def test_probes_are_nobodys(live, status):
 
 @pytest.mark.parametrize("sender", ["", "double-bounce@mail.example.net"])
 def test_bounces_of_bounces_are_nobodys(live, sender):
-    lines = [*_message("ABCDEF1", sender), _delivery("ABCDEF1", "bounced", DEAD)]
+    (client, *own) = _message("ABCDEF1", sender)
+    lines = [*own, _delivery("ABCDEF1", "bounced", DEAD)]
     assert _feed(live, *lines) == []
+    (outcome,) = _feed(live, client, *lines)  # somebody who writes as the MTA does
+    assert outcome.sender == "login:alice"
 
 
 def test_our_own_refusals_are_nobodys(live):
