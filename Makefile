@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest
 CONFIG ?= conf/mailshaper.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test test demo run check lint types imports bench lock clean
+.PHONY: help setup setup-test test demo run check lint types imports bench deb deb-test wheel lock clean
 
 help:            ## this list
 	@sed -nE 's/^([a-z-]+): .*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -43,6 +43,15 @@ check: lint types imports ## the fast gate before a commit
 
 bench: setup-test ## figures of this machine, printed
 	@$(BIN)/python -m bench $(ARGS)
+
+deb:             ## the Debian package for the Debian that runs here: build/deb
+	@scripts/build-deb
+
+deb-test:        ## build it in fresh Debians, install, use, upgrade, purge (root)
+	@scripts/try-deb $(SUITES)
+
+wheel: setup     ## what pipx installs: dist/*.whl
+	@$(BIN)/python -m hatchling build -t wheel
 
 # The build and runtime locks are constrained by the dev lock, so one version
 # of a package is used everywhere. --universal: one file for every Python >=3.11.
