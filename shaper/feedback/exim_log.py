@@ -3,7 +3,8 @@
 Exim's specification, chapter "Log files": ``<=`` arrival, ``=>`` delivery, ``->``
 further recipient of one delivery, ``>>`` cutthrough, ``*>`` suppressed by -N,
 ``**`` bounced, ``==`` deferred, ``Completed``. The sender is in ``A=`` (login) or
-``U=`` (local user) of the arrival line. Same bounds as ``postfix_log``. Total.
+``U=`` (local user) of the arrival line; the line that our own ACL writes before it
+(conf/exim) tells the uid. Same bounds as ``postfix_log``. Total.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from shaper.core.meaning import Table
     from shaper.feedback.logtime import LogClock
 
-__all__ = ["EximLog", "EximMessage", "is_exim_line"]
+__all__ = ["EximLog", "EximMessage", "is_exim_line", "to_mailshaper"]
 
 MAX_LINE = 16_384
 # 23 characters since 4.97, 16 before.
@@ -34,12 +35,21 @@ _REJECTED = re.compile(
     r"(?:H=[^\n]{0,600}? )?(?:F=<([^>]{0,320})> )?"
     r"((?:temporarily )?rejected (?:RCPT|MAIL|after DATA|EHLO|VRFY|connection)[^\n]*)"
 )
+_LOCAL = re.compile(
+    r"[-0-9]{10} [0-9:.]{8,15}(?: [+-]\d{4})? (?:\[\d+\] )?"
+    r"([0-9A-Za-z]{6}-[0-9A-Za-z]{6,11}-[0-9A-Za-z]{2,4}) "
+    r"local mail from uid=(\d{1,10}) "
+)
+_MOST_LOCAL = 1000  # uids that wait for the arrival line that follows
 _TIMED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 _LOGIN = re.compile(r" A=[^:\s]{1,60}:(\S+)")
 _USER = re.compile(r" U=(\S+)")
 _CLIENT = re.compile(r" H=([^\n]{0,400}?\[[^\]]{1,60}\])")
 _ID = re.compile(r" id=(\S+)")
 _TO_HOST = re.compile(r" H=(\S{1,300})")
+_NEAR = re.compile(r" H=\S{1,300} \[(?:127\.|::1\])")
+_OURS = re.compile(r" T=mailshaper(?:_\w{1,40})?(?= |$|:)")
+_OWN_ID = re.compile(r"[0-9A-Za-z]{6}-[0-9A-Za-z]{6,11}-[0-9A-Za-z]{2,4}")
 _ACCEPTED = re.compile(r' C="([^"\n]{0,1000})"')
 _NEXT_ID = re.compile(r"(?:queued as |OK id=)(\S{1,80})", re.IGNORECASE)
 # What stands between the address and the error: <parent> R= T= H= [ip] defer (n).
@@ -87,6 +97,11 @@ def is_exim_line(line: str) -> bool:
     return bool(_find(line[:MAX_LINE]))
 
 
+def to_mailshaper(line: str) -> bool:
+    """Whether a delivery went to mailshaper, by the name of its transport."""
+    return bool(_OURS.search(line))
+
+
 def _find(line: str) -> re.Match[str] | None:
     match = _LINE.match(line) or _REJECTED.match(line)
     if match is None and (timed := _TIMED.search(line[:200])) and timed.start():
@@ -113,16 +128,26 @@ class EximLog:
         self.lines = 0
         self.skipped = 0
         self.forgotten = 0
-        self.completed: EximMessage | None = None  # by the line fed last
+        # Of the line fed last: what it completes, what arrives by it, and whether
+        # it hands mail to a filter on this host, from where it comes back.
+        self.completed: EximMessage | None = None
+        self.arrived: EximMessage | None = None
+        self.within = False
+        self._uids: dict[str, str] = {}
 
     def feed(self, line: str) -> Outcome | None:
         """Take one line; return the outcome that it tells, if any."""
         self.lines += 1
-        self.completed = None
+        self.completed = self.arrived = None
+        self.within = False
         line = line[:MAX_LINE].rstrip("\r\n")
         match = _find(line)
         if match is None:
             self.skipped += 1
+            if local := _LOCAL.search(line):
+                if len(self._uids) >= _MOST_LOCAL:
+                    self._uids.pop(next(iter(self._uids)))
+                self._uids[local[1]] = local[2]
             return None
         time = self.clock.read(match[1]) if self.clock else None
         if match.re is _REJECTED:
@@ -147,10 +172,11 @@ class EximLog:
             self.messages.pop(next(iter(self.messages)))
             self.forgotten += 1
         self.messages.pop(queue_id, None)
-        message = self.messages[queue_id] = EximMessage(
+        uid = self._uids.pop(queue_id, "")
+        message = self.arrived = self.messages[queue_id] = EximMessage(
             queue_id,
             login=login[1].partition(" ")[0] if login else "",
-            user=user[1] if user and " P=local" in ours else "",
+            user=(uid or user[1]) if user and " P=local" in ours else "",
             client=client[1] if client else "",
             sender="" if sender == "<>" else sender,
             message_id=message_id[1] if message_id else "",
@@ -172,14 +198,22 @@ class EximLog:
             # A local delivery is logged by local part, pipe or file.
             recipient, original = original, ""
         host = _TO_HOST.search(more)
-        message = self.messages.get(queue_id)
-        if message is not None:
-            message.recipients.setdefault(original or recipient)
-            message.leaves |= host is not None
         if flag in ("=>", "->", ">>", "*>"):
             outcome = self._success(recipient, more)
         else:
             outcome = self._failure(recipient, more, final=flag == "**")
+        near, following = _NEAR.search(more) is not None, outcome.next_queue_id
+        self.within = to_mailshaper(more) or (
+            near and bool(_OWN_ID.fullmatch(following))
+        )
+        message = self.messages.get(queue_id)
+        if message is not None:
+            message.recipients.setdefault(original or recipient)
+            # On this host without a new queue id: a mailbox (LMTP). Forwarded by an
+            # alias of ours: a stranger's mail, which the hop does not get either.
+            here = near and not self.within and not following
+            forwarded = inner is not None and message.identity.startswith("from:")
+            message.leaves |= host is not None and not here and not forwarded
         return replace(
             outcome,
             original_recipient=original

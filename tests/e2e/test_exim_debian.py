@@ -4,12 +4,15 @@ Set up by the commands of docs/exim.md: logins and local users, a stolen login, 
 bounce found in the log, a dead recipient, a hop that is away; and the way back.
 """
 
+import asyncio
 import contextlib
+import json
 import re
 import time
 
 import pytest
 
+from shaper.cli.app import run
 from tests.support.daemon import Daemon
 from tests.support.exim_debian import DebianExim
 from tests.support.needs import REPOSITORY
@@ -83,7 +86,7 @@ async def test_the_commands_of_the_guide_lead_mail_through_and_back(heading):
             "normal",
             "normal",
         )
-        line = await exim.wait_for_log("local mail: uid=33 ")
+        line = await exim.wait_for_log("local mail from uid=33 ")
         assert 'cwd="/var/www/shop" script="1000:contact form.php"' in line
         for nobody in ("login:victim@example.test", "from:ceo@victim.test"):
             assert daemon.state_of(nobody) == ""
@@ -275,3 +278,41 @@ def test_an_internet_host_hands_over_before_it_looks_up_any_name():
             assert "router = mailshaper," in exim.route(address)
         frozen = exim.run("/usr/sbin/exim4", "-bP", "timeout_frozen_after", "auto_thaw")
         assert frozen.splitlines() == ["timeout_frozen_after = 1w", "auto_thaw = 0s"]
+
+
+async def test_watch_and_replay_read_the_log_of_an_exim_that_was_not_touched(capsys):
+    async with NextHop() as hop:
+        with DebianExim(world=hop.port) as exim:
+            log = str(exim.log_file)
+            watch = {"daemon": {"placement": "watch"}, "feedback": {"logs": [log]}}
+            with Daemon(exim.port, watch) as daemon:
+                exim.shell("update-exim4.conf")
+                exim.start()
+                await daemon.teach(WHO, time.time(), 30, 6, FRIENDS)
+                hop.on("rcpt", "550 5.1.1 User unknown", match="gone")
+                await submit(exim.port, account=ALICE, recipients=FRIENDS)
+                victims = [f"victim{number}@example.com" for number in range(20)]
+                for number, one in enumerate(["gone@a.test", *victims]):
+                    await submit(
+                        exim.port,
+                        f"Message-ID: <{number}@x>\r\n\r\nWON\r\n".encode(),
+                        account=ALICE,
+                        sender="ceo@bank.test",
+                        recipients=[one],
+                    )
+                exim.sendmail()
+                await poll_async(lambda: daemon.state_of(WHO) != "normal", "a case")
+                await empties(exim)
+                assert daemon.held() == []
+                assert sum("victim" in str(t.rcpts) for t in hop.transactions) == 20
+
+                def bounces():
+                    parts = daemon.ask_now("explain", sender=WHO)["evidence"]["parts"]
+                    return {part[0]: part[1] for part in parts}["bounces"]
+
+                await poll_async(lambda: bounces() > 0, "evidence of the bounce")
+                asked = await asyncio.to_thread(run, ["replay", log, "--json"])
+                assert asked == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    (total,) = [one for one in told if "messages" in one and "senders" in one]
+    assert (total["messages"], total["senders"]) == (23, 2)
