@@ -33,6 +33,7 @@ from shaper.feedback.table import shipped_table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from shaper.core.outcome import Outcome
     from shaper.feedback.logtime import LogClock
 
 __all__ = ["Counts", "Fate", "Joiner", "Sent"]
@@ -148,15 +149,36 @@ class Joiner:
                 self._counts.corrupt += 1
             else:
                 self._counts.other += 1
-        return self._attempt(outcome.queue_id) if outcome is not None else None
+        return self._attempt(outcome) if outcome is not None else None
 
-    def _attempt(self, queue_id: str) -> Sent | None:
-        """Tell a message of Exim at its first attempt, if its recipients are known."""
-        self.tried = message = self._exim.messages.get(queue_id)
-        # Whether an envelope sender's mail leaves is known at the end only.
-        if message is None or message.identity.startswith("from:"):
+    def _attempt(self, outcome: Outcome) -> Sent | None:
+        """Take an attempt of Exim; tell its message, if its recipients are known."""
+        self.tried = message = self._exim.messages.get(outcome.queue_id)
+        if message is None:
             return None
-        return self._once(message) if message.complete else None
+        identity = message.identity
+        dead = outcome.meaning is Meaning.DEAD_ADDRESS
+        if self._exim.within:
+            if outcome.next_queue_id:
+                _remember(self._copies, outcome.next_queue_id, identity)
+        elif self._on_fate and (dead or outcome.meaning is Meaning.DELIVERED):
+            owner = self._owner(message)
+            if owner and message.sender and outcome.time:
+                self._on_fate(Fate(owner, outcome.recipient, outcome.time, dead))
+        # Whether an envelope sender's mail leaves is known at the end only.
+        if identity.startswith("from:") or not message.complete:
+            return None
+        return self._once(message)
+
+    def _owner(self, message: Message | EximMessage) -> str:
+        """Return whose a message is: of a copy that came back, the first one's."""
+        if not any(part in message.client for part in _LOOPBACK):
+            return message.identity
+        return (
+            self._copies.get(message.queue_id)
+            or self._owners.get(message.message_id)
+            or message.identity
+        )
 
     def _feed_postfix(self, line: str, split: tuple[str, str, str]) -> Sent | None:
         event, message = self._postfix.read(line, split)
