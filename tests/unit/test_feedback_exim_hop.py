@@ -22,8 +22,10 @@ FIRST = [
     "1xWGfz-0000yt-1d Completed",
 ]
 SECOND = [
-    "1xWGfz-0000yw-1r <= alice@example.test H=(shaper.example.test) [127.0.0.1] "
-    "P=esmtp S=591 id=m0@x for a@example.net gone@example.net",
+    (
+        "1xWGfz-0000yw-1r <= alice@example.test H=(shaper.example.test) [127.0.0.1] "
+        "P=esmtp S=591 id=m0@x for a@example.net gone@example.net"
+    ),
     "1xWGfz-0000yw-1r => a@example.net " + TO_WORLD + ' C="250 2.0.0 Ok: queued as 1"',
     "1xWGfz-0000yw-1r ** gone@example.net "
     + TO_WORLD
@@ -40,7 +42,10 @@ PHP = (
     "for a@example.net gone@example.net"
 )
 UID = '1xWGfz-0000yt-1d local mail from uid=33 cwd="/var/www" script="1:local mail"'
-STRANGER = "1xWGfz-0000yt-1d <= news@shop.test H=mail.shop.test [192.0.2.7] P=esmtps S=9 id=n@s"
+STRANGER = (
+    "1xWGfz-0000yt-1d <= news@shop.test H=mail.shop.test [192.0.2.7] P=esmtps "
+    "S=9 id=n@s"
+)
 
 
 def read(lines):
@@ -91,8 +96,10 @@ def test_in_whatever_order_two_processes_write_it_is_one_message(intake, who):
         ("bob <bob@mta.test> R=local_user T=mail_spool", False),
         # Webmail on this host: handed to mailshaper, which held it.
         (
-            "bob@example.net R=mailshaper T=mailshaper H=127.0.0.1 [127.0.0.1] "
-            'C="250 2.0.0 Held for review as 6b07"',
+            (
+                "bob@example.net R=mailshaper T=mailshaper H=127.0.0.1 [127.0.0.1] "
+                'C="250 2.0.0 Held for review as 6b07"'
+            ),
             True,
         ),
     ],
