@@ -174,6 +174,7 @@ class Daemon:
         self._refits.load()
         self._telling = Telling(engine, settings)
         engine.receivers.rules = wiring.receiver_rules(settings)
+        wiring.sender_check(engine.sender_check, settings)
         await engine.restore(audit.replay())
         self._audit = audit
         return engine, Upkeep(engine, secrets.token_hex(8)), ledger
@@ -263,6 +264,7 @@ class Daemon:
         self._spool.limits = wiring.limits(settings)
         wiring.apply(engine.context, settings)
         engine.receivers.rules = wiring.receiver_rules(settings)
+        wiring.sender_check(engine.sender_check, settings)
         suppressing.apply(engine, settings)
         _level(settings)
         self._settings = settings

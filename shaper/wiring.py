@@ -19,6 +19,8 @@ from shaper.engine.receivers import ReceiverRules
 from shaper.feedback.reply import outcome_of_reply
 from shaper.feedback.table import load_table
 from shaper.notify.mail import Composer, NoticeSettings
+from shaper.smtp.callout import Callout
+from shaper.smtp.mailable import Mailable
 from shaper.smtp.settings import ForwardSettings, IngressSettings
 from shaper.spool.spool import Limits
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from shaper.core.meaning import Table
     from shaper.core.outcome import Outcome
     from shaper.core.reply import Reply
+    from shaper.engine.sendercheck import SenderCheck
 
 __all__ = [
     "apply",
@@ -38,6 +41,7 @@ __all__ = [
     "limits",
     "outcome_of",
     "receiver_rules",
+    "sender_check",
     "table",
     "writer",
 ]
@@ -73,6 +77,27 @@ def receiver_rules(settings: Settings) -> ReceiverRules:
     """Return when refusals by a receiver are trouble."""
     one = settings.receivers
     return ReceiverRules(one.alarm_at, one.senders_at, one.window)
+
+
+def sender_check(check: SenderCheck, settings: Settings) -> None:
+    """Put into the check of senders what the configuration says."""
+    wanted = settings.sender_check
+    check.cache = wanted.cache
+    check.server = check.domain = None
+    if wanted.server:
+        unix = wanted.server if wanted.server.startswith("/") else ""
+        host, port = ("", 0) if unix else split_address(wanted.server)
+        where = ForwardSettings(
+            host,
+            port,
+            unix,
+            settings.hostname,
+            connect_timeout=5.0,
+            called="sender_check.server",
+        )
+        check.server = Callout(where)
+    if wanted.mx:
+        check.domain = Mailable()
 
 
 def limits(settings: Settings) -> Limits:

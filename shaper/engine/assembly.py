@@ -26,6 +26,7 @@ from shaper.engine.orders import Orders
 from shaper.engine.outbox import Outbox
 from shaper.engine.outcomes import Outcomes
 from shaper.engine.receivers import Receivers
+from shaper.engine.sendercheck import SenderCheck
 from shaper.engine.senders import Senders
 from shaper.engine.suppression import Suppression
 from shaper.engine.suppressionlist import SuppressionList
@@ -57,8 +58,9 @@ class Engine:
         """``send`` takes a held message to the next hop, ``compose`` writes notices."""
         self.context = context
         self.host = HostAlarm(context)
-        self.watcher = Watchers(self.host, watcher or Watcher())
         self.senders = Senders(context)
+        self.sender_check = SenderCheck(context, self.senders)
+        self.watcher = Watchers(self.host, self.sender_check, watcher or Watcher())
         self.held = HeldMail(context)
         self.casebook = Casebook(context)
         self.outcomes = Outcomes(context, self.senders, self.casebook, self.watcher)
@@ -162,6 +164,7 @@ class Engine:
             self.casebook.forget(name)
             self.outbox.forget(name)
             self.host.forget(name)
+            self.sender_check.forget(name)
             await self.context.ledger.forget(name)
             if standing is not None:
                 await self.senders.reinstate(name, standing)

@@ -212,6 +212,7 @@ class Upkeep:
             (60.0, self._engine.observing.review),
             (30.0, self.follow),
             (30.0, self._engine.digest.round),
+            (1.0, self._engine.sender_check.round),
             (60.0, self.expire),
             (6 * 3600.0, self.prune),
         ]

@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 
 async def dial(settings: ForwardSettings) -> Link | Reply:
     """Return an open connection, or why there is none. Never raises."""
-    where = settings.unix_socket or f"{settings.host}:{settings.port}"
+    place = settings.unix_socket or f"{settings.host}:{settings.port}"
+    where = f"{settings.called} {place}"
     client = aiosmtplib.SMTP(
         hostname=None if settings.unix_socket else settings.host,
         port=None if settings.unix_socket else settings.port,
@@ -49,15 +50,15 @@ async def dial(settings: ForwardSettings) -> Link | Reply:
         return _take_over(client, settings)
     except aiosmtplib.SMTPAuthenticationError as error:
         client.close()
-        log.error("next hop %s refuses our login: %s", where, error.code)
+        log.error("%s refuses our login: %s", where, error.code)
         return _failure(Phase.AUTH, "4.7.0 Next hop refuses our login")
     except aiosmtplib.SMTPResponseException as error:
         client.close()
-        log.warning("next hop %s refuses the session: %s", where, error.code)
+        log.warning("%s refuses the session: %s", where, error.code)
         return _failure(Phase.EHLO, f"4.4.1 Next hop answers {error.code} to us")
     except (aiosmtplib.SMTPException, OSError, ValueError) as error:
         client.close()
-        log.warning("next hop %s cannot be reached: %s", where, type(error).__name__)
+        log.warning("%s cannot be reached: %s", where, type(error).__name__)
         return _failure(Phase.CONNECT, "4.4.1 Next hop cannot be reached")
     except asyncio.CancelledError:
         client.close()

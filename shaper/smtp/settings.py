@@ -72,3 +72,4 @@ class ForwardSettings:
     block_timeout: float = 170.0  # progress of content; RFC 5321 4.5.3.2.5: 3 min
     end_timeout: float = 580.0  # final dot; RFC 5321 4.5.3.2.6: 10 minutes
     use_xforward: bool = True  # when the next hop offers it
+    called: str = "next hop"  # in the log
