@@ -21,8 +21,11 @@ from shaper.engine import sendercheck
 from shaper.smtp.callout import Callout
 from shaper.smtp.mailable import Mailable
 from shaper.smtp.settings import ForwardSettings
+from tests.support.daemon import Daemon
 from tests.support.engine import EngineBox
 from tests.support.nexthop import Drop, Hang, NextHop
+from tests.support.submit import submit
+from tests.support.waiting import poll_async
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -414,3 +417,21 @@ async def test_two_instances_count_a_failure_once(redis_url, tmp_path, box, ask)
             box, "login:ghost"
         )
         assert await statistic(other, "login:ghost") < 0.3
+
+
+@pytest.mark.slow
+async def test_the_daemon_asks_and_a_reload_ends_it(inbound):
+    async with serving(inbound) as port, NextHop() as hop:
+        settings = {"sender_check": {"server": f"127.0.0.1:{port}"}}
+        with Daemon(hop.port, settings) as daemon:
+            await submit(daemon.port, sender="ghost@example.org")
+            await poll_async(
+                lambda: "RCPT ghost@example.org" in inbound.commands, "a question", 20
+            )
+            assert "DATA" not in inbound.commands
+            daemon.configure({"sender_check": {"server": ""}})
+            await asyncio.to_thread(daemon.reload)
+            await submit(daemon.port, sender="other@example.org")
+            assert len(hop.transactions) == 2
+            assert await asyncio.to_thread(daemon.stop) == 0
+    assert "RCPT other@example.org" not in inbound.commands

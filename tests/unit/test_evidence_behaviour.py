@@ -179,6 +179,19 @@ def test_a_suppressed_recipient_counts_as_a_bounce_and_a_soft_failure_does_not()
     assert totals[OutcomeKind.SOFT] == totals[OutcomeKind.DELIVERED]
 
 
+def test_a_sender_that_does_not_exist_is_a_twentieth_of_a_bounce_and_no_bounce():
+    found = {}
+    for kind in (OutcomeKind.BAD_SENDER, OutcomeKind.HARD_BOUNCE):
+        profile, end = office_worker(days=5)
+        before = profile.bad
+        record_outcome(profile, MODEL, kind, 1, end)
+        found[kind] = profile.cusum, profile.bad > before
+    little, lost = found[OutcomeKind.BAD_SENDER]
+    whole, counted = found[OutcomeKind.HARD_BOUNCE]
+    assert 0.0 < little == pytest.approx(whole / 20.0)
+    assert (lost, counted) == (False, True)
+
+
 def test_the_sentence_has_the_numbers():
     profile, end = office_worker()
     for i in range(20):
