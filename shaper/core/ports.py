@@ -143,8 +143,11 @@ class SentMemory(Protocol):
 
     async def claim(
         self, place: str, key: bytes, mark: bytes, bit: int, known: int, keep: float
-    ) -> bool:
-        """Return whether an outcome of a recipient is news, over all instances."""
+    ) -> int:
+        """Return 0 when an outcome of a recipient is no news over all instances.
+
+        Else 1 and the bits of what was told of it before.
+        """
 
     async def forget(self, senders: Collection[str]) -> int:
         """Remove all messages of these senders; return how many there were."""

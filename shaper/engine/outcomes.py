@@ -28,7 +28,7 @@ from shaper.core.evidence import OutcomeKind, record_outcome
 from shaper.core.outcome import Kind, Meaning, Outcome
 from shaper.core.ports import StateUnavailableError
 from shaper.core.reply import Phase
-from shaper.engine.sentmail import SentMail
+from shaper.engine.sentmail import Claim, SentMail
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -139,7 +139,10 @@ class Outcomes:
         if match is None:
             return UNMATCHED
         final = outcome.permanent or outcome.meaning in _FINAL
-        if final and not await self.sent.claim(match, outcome.meaning):
+        claim = Claim(news=True)
+        if final:
+            claim = await self.sent.claim(match, outcome.meaning)
+        if not claim.news:
             return REPEATED
         sender = match.sent.sender
         kind: OutcomeKind | None = _EVIDENCE.get(outcome.meaning)
@@ -153,7 +156,10 @@ class Outcomes:
             counts: Counter[OutcomeKind] = Counter({kind: 1})
             record = await self._learn(sender, counts, fresh=fresh)
             self._casebook.heard(record.case, counts, match.sent.time)
-        await self._tell(outcome, sender, named=match.named)
+        # Whoever got the same message knows its ids and the others' addresses: his
+        # forged bounce must not condemn one whose server has taken the message.
+        doubtful = claim.delivered and outcome.kind is Kind.DSN
+        await self._tell(outcome, sender, named=match.named and not doubtful)
         return TAKEN
 
     async def replied(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from shaper.core.outcome import Outcome
     from shaper.engine.context import Context
 
-__all__ = ["Match", "SentMail"]
+__all__ = ["Claim", "Match", "SentMail"]
 
 _RECENT = 10_000  # messages in memory, about 700 octets each
 _MOST_IDS = 64  # of one message that is not written yet
@@ -61,6 +61,14 @@ class Match:
     place: str
     mark: bytes
     named: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Whether an outcome is news, and whether a delivery was told before it."""
+
+    news: bool
+    delivered: bool = False
 
 
 class SentMail:
@@ -199,8 +207,8 @@ class SentMail:
         )
         return named, original
 
-    async def claim(self, match: Match, meaning: Meaning) -> bool:
-        """Return whether an outcome is news over all instances; it is none then.
+    async def claim(self, match: Match, meaning: Meaning) -> Claim:
+        """Tell whether an outcome is news over all instances; it is none then.
 
         Of the words about one recipient each kind counts once, and after a death
         only a complaint is news: who says "delivered" then, spoke of an earlier
@@ -211,8 +219,9 @@ class SentMail:
         key = match.sent.key + match.mark
         before = self._claimed.get(key, 0)
         if before & (bit | known):
-            return False
+            return Claim(news=False)
         self._claimed[key] = before | bit
+        own = Claim(news=True, delivered=bool(before & _DELIVERED))
         while len(self._claimed) > _CLAIMED:
             self._claimed.popitem(last=False)
         try:
@@ -222,12 +231,14 @@ class SentMail:
                 entry = self._recent.get(match.sent.key)
                 place = entry.place if entry else ""
             if not place:
-                return True
-            return await self._context.ledger.sent.claim(
+                return own
+            told = await self._context.ledger.sent.claim(
                 place, match.sent.key, match.mark, bit, known, self._context.remember
             )
         except StateUnavailableError:
-            return True
+            return own
+        earlier = (told - 1) & _DELIVERED if told else 0
+        return Claim(news=told > 0, delivered=bool(earlier))
 
     def _forget(self, key: bytes) -> bool:
         """Drop a message from memory; return whether it was never written."""

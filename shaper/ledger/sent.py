@@ -140,16 +140,17 @@ class SentLedger:
 
     async def claim(
         self, place: str, key: bytes, mark: bytes, bit: int, known: int, keep: float
-    ) -> bool:
-        """Return whether an outcome of a recipient is news, and note that it is not.
+    ) -> int:
+        """Note an outcome of a recipient; return 0 when it is no news.
 
         ``bit`` stands for the outcome, ``known`` for those after which it is none.
+        News give 1 and the bits that were noted before.
         """
         seconds = max(1, int(keep))
         result = await self._connection.run(
             CLAIM, (place,), key + mark, bit, known, seconds
         )
-        return bool(result)
+        return int(result)
 
     async def forget(self, senders: Collection[str]) -> int:
         """Remove all messages of these senders; return how many there were.

@@ -249,6 +249,25 @@ async def test_a_death_after_a_delivery_counts_and_not_the_reverse(box):
     assert await take(log_line("B2")) == "repeated"
 
 
+async def test_a_bounce_mail_condemns_nobody_whose_server_took_the_message(box):
+    box.context.deliveries_from_log = True
+    listed = []
+
+    class Suppression:
+        async def note(self, outcome, sender):
+            listed.append((outcome.kind, outcome.meaning, sender))
+
+    box.engine.outcomes.suppression = Suppression()
+    submission = await send(box, queue_id="A1")
+    take = box.engine.outcomes.take
+    assert await take(log_line("A1")) == "taken"
+    before = (await profile(box)).bad
+    # The sender's evidence: many servers accept first and bounce later.
+    assert await take(bounce(submission)) == "taken"
+    assert (await profile(box)).bad == before + 1
+    assert listed == [(Kind.LOG, Meaning.DELIVERED, ALICE)]
+
+
 async def test_a_deferral_is_told_each_time_and_is_no_evidence(box):
     await send(box, queue_id="A1")
     await box.upkeep.store()
