@@ -274,6 +274,12 @@ class RedisChild:
 
 
 def _dying_with_parent() -> list[str]:
-    """Return the words that make a command end with this process (prctl(2))."""
+    """Return the words that make a command end with this process (prctl(2)).
+
+    None under systemd, which ends what a dead unit leaves: the unit's filter of
+    system calls refuses capset(2), with which setpriv begins.
+    """
+    if os.environ.get("NOTIFY_SOCKET"):
+        return []
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
