@@ -19,7 +19,8 @@ def shell(text: str) -> str:
     Text that cannot be shown is written octet by octet in ``$'...'``, which bash,
     zsh and POSIX.1-2024 shells read.
     """
-    if bland(text) == text:
+    # Other spaces than the common one look like it and part no words.
+    if bland(text) == text and text.isprintable():
         return shlex.quote(text)
     octets = text.encode("utf-8", "surrogateescape")
     return "$'" + "".join(map(_octet, octets)) + "'"

@@ -4,7 +4,7 @@ import subprocess
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shaper.cli.client import socket_path
@@ -74,6 +74,7 @@ words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=
 
 
 @given(st.lists(words, min_size=5, max_size=5))
+@example(["\u1680", "a\u2003b", "", "'", "$x"])
 def test_a_shell_reads_back_what_was_quoted(texts):
     line = "printf '%s\\0' " + " ".join(map(shell, texts))
     done = subprocess.run(["bash", "-c", line], capture_output=True, check=True)
