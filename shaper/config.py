@@ -14,9 +14,9 @@ import json
 import os
 import socket
 import tomllib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -38,6 +38,7 @@ from shaper.settings import (
     Privacy,
     Receivers,
     Redis,
+    Relay,
     Section,
     SenderCheck,
     Spool,
@@ -59,6 +60,7 @@ __all__ = [
 ]
 
 _PREFIX = "MAILSHAPER_"
+_NAME = r"^[A-Za-z0-9_.-]{1,64}$"  # of a relay: never taken for host:port or a path
 
 
 class ConfigError(Exception):
@@ -88,6 +90,7 @@ class Settings(BaseSettings):
     feedback: Feedback = Feedback()
     sender_check: SenderCheck = SenderCheck()
     receivers: Receivers = Receivers()
+    relays: dict[Annotated[str, Field(pattern=_NAME)], Relay] = {}
     notify: Notify = Notify()
     metrics: Metrics = Metrics()
     admin: Admin = Admin()
@@ -113,6 +116,7 @@ class Settings(BaseSettings):
             raise ValueError(
                 "hop.next_hop is one of hop.listen: mail would go in circles"
             )
+        self._relays_lead_elsewhere()
         self._no_listener_twice()
         self._no_password_in_clear()
         if self.daemon.placement == "watch" and not (
@@ -137,6 +141,32 @@ class Settings(BaseSettings):
             raise ValueError("spool.max_bytes is below hop.max_message_size")
         return self
 
+    def _relays_lead_elsewhere(self) -> None:
+        for name, relay in self.relays.items():
+            key = f"relays.{name}"
+            if listener := self.listener_at(relay.next_hop):
+                raise ValueError(f"{key}.next_hop is in {listener}: mail would loop")
+            if bool(relay.user) != bool(relay.password_file):
+                raise ValueError(f"{key}.user and {key}.password_file go together")
+            if relay.user and relay.tls == "none" and not _near_by(relay.next_hop):
+                raise ValueError(
+                    f"{key}.tls: a password leaves this host only over TLS; "
+                    'write "starttls" or "implicit"'
+                )
+
+    def listener_at(self, place: str) -> str:
+        """Return the key of our own listener at an address, "" when there is none."""
+        for key, listeners in (
+            ("hop.listen", self.hop.listen),
+            ("policy.listen", self.policy.listen),
+            ("feedback.lmtp", self.feedback.lmtp),
+            ("metrics.listen", [self.metrics.listen]),
+            ("suppression.confirm_listen", [self.suppression.confirm_listen]),
+        ):
+            if any(own and meet(place, own) for own in listeners):
+                return key
+        return ""
+
     def _no_listener_twice(self) -> None:
         # Instances share ports (SO_REUSEPORT), so the kernel would not refuse it
         # but hand connections to one or the other by chance.
@@ -160,7 +190,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 "hop.next_hop_user and hop.next_hop_password_file go together"
             )
-        if hop.next_hop_user and hop.next_hop_tls == "none" and not _near_by(hop):
+        if (
+            hop.next_hop_user
+            and hop.next_hop_tls == "none"
+            and not _near_by(hop.next_hop)
+        ):
             raise ValueError(
                 "hop.next_hop_tls: a password leaves this host only over TLS; "
                 'write "starttls" or "implicit"'
@@ -177,8 +211,8 @@ class Settings(BaseSettings):
         return self.admin.socket or self.daemon.runtime_directory / "admin.sock"
 
 
-def _near_by(hop: Hop) -> bool:
-    return hop.next_hop.startswith("/") or is_loopback(split_address(hop.next_hop)[0])
+def _near_by(place: str) -> bool:
+    return place.startswith("/") or is_loopback(split_address(place)[0])
 
 
 def load(path: Path | None) -> Settings:
@@ -331,6 +365,8 @@ def changed(old: Settings, new: Settings) -> tuple[list[str], list[str]]:
     never = {"hop.listen"}
     applied: list[str] = []
     restart: list[str] = []
+    if old.relays != new.relays:
+        applied.append("relays")
     for name in _keys():
         section, _, key = name.partition(".")
         before = getattr(getattr(old, section), key)

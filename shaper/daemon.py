@@ -25,6 +25,7 @@ from shaper.admin_intake import intake_commands
 from shaper.admin_learn import learn_commands
 from shaper.admin_proofs import proof_commands
 from shaper.admin_receivers import receiver_commands
+from shaper.admin_route import route_commands
 from shaper.admin_suppress import suppress_commands
 from shaper.audit import AuditJournal
 from shaper.config import ConfigError, Settings, changed, load, split_address
@@ -43,7 +44,7 @@ from shaper.policy.postfix import PolicyServer
 from shaper.refits import Refits
 from shaper.smtp.forward import NextHop
 from shaper.smtp.ingress import Ingress
-from shaper.smtp.send import send
+from shaper.smtp.routing import Hops
 from shaper.spool.spool import FileSpool
 from shaper.telling import Telling
 from shaper.watch import Watch
@@ -103,6 +104,7 @@ class Daemon:
                 asyncio.create_task(engine.trickle.run(drained)),
                 asyncio.create_task(upkeep.run(drained)),
                 asyncio.create_task(engine.suppression.run(drained)),
+                asyncio.create_task(engine.routes.run(drained)),
                 asyncio.create_task(self._refits.run(self._stop)),
                 asyncio.create_task(self._watchdog()),
                 asyncio.create_task(self._telling.run(self._stop)),
@@ -160,11 +162,14 @@ class Daemon:
         hop = NextHop(wiring.forward(settings))
         self._exit.callback(hop.close)
         self._hop = hop
+        hops = Hops(hop, lambda one: wiring.route(self._settings, one))
+        self._exit.callback(hops.close)
+        self._hops = hops
         monitor.follow(hop)
         self._monitor = monitor
         engine = Engine(
             context,
-            partial(send, hop),
+            hops.send,
             _case_id,
             watcher=Watchers(monitor.metrics, Journaling()),
         )
@@ -175,6 +180,9 @@ class Daemon:
         self._telling = Telling(engine, settings)
         engine.receivers.rules = wiring.receiver_rules(settings)
         wiring.sender_check(engine.sender_check, settings)
+        engine.delivery.split = hops.split
+        engine.routes.on_change = hops.apply
+        engine.routes.check = lambda one: wiring.route(self._settings, one)
         await engine.restore(audit.replay())
         self._audit = audit
         return engine, Upkeep(engine, secrets.token_hex(8)), ledger
@@ -202,6 +210,7 @@ class Daemon:
             | proof_commands(self._audit.replay)
             | intake_commands(feedback.intake)
             | receiver_commands(engine.receivers)
+            | route_commands(engine.routes)
             | learn_commands(Learned(engine.context, engine.senders)),
         )
         await admin.start(settings.admin_socket, settings.admin.group)
@@ -223,6 +232,7 @@ class Daemon:
             engine.gate,
             self._hop,
             recipients=engine.suppression,
+            hops=self._hops,
         )
         self._sockets.push_async_callback(ingress.stop, settings.daemon.grace)
         for address in settings.hop.listen:
@@ -268,6 +278,7 @@ class Daemon:
         suppressing.apply(engine, settings)
         _level(settings)
         self._settings = settings
+        self._hops.reload()
         log.info("configuration reloaded: %s", ", ".join(applied) or "nothing new")
         if "daemon.enforce" in applied:
             state = settings.daemon.state_directory

@@ -25,6 +25,7 @@ __all__ = [
     "Privacy",
     "Receivers",
     "Redis",
+    "Relay",
     "Section",
     "SenderCheck",
     "Spool",
@@ -245,6 +246,19 @@ class Receivers(Section):
     """Innocent senders that must be concerned."""
     window: Seconds = 3600.0
     """The window, in seconds."""
+
+
+class Relay(Section):
+    """Another next hop, to which `mailshaper route add` may send mail."""
+
+    next_hop: Address
+    """Where it is: host:port, or the path of a unix socket."""
+    tls: Literal["none", "starttls", "implicit"] = "none"
+    """TLS to it; "starttls" insists on it."""
+    user: str = ""
+    """User name for AUTH. Empty: no AUTH."""
+    password_file: OptionalPath = None
+    """File with the password, readable by mailshaper only."""
 
 
 class Notify(Section):

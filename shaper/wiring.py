@@ -10,6 +10,7 @@ import os
 import secrets
 from typing import TYPE_CHECKING
 
+from shaper.addresses import address
 from shaper.config import ConfigError, Settings, split_address
 from shaper.core.judgement import Rules
 from shaper.core.meaning import TableError
@@ -19,6 +20,7 @@ from shaper.engine.receivers import ReceiverRules
 from shaper.feedback.reply import outcome_of_reply
 from shaper.feedback.table import load_table
 from shaper.notify.mail import Composer, NoticeSettings
+from shaper.settings import Relay
 from shaper.smtp.callout import Callout
 from shaper.smtp.mailable import Mailable
 from shaper.smtp.settings import ForwardSettings, IngressSettings
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from shaper.core.meaning import Table
     from shaper.core.outcome import Outcome
     from shaper.core.reply import Reply
+    from shaper.core.routes import Route
     from shaper.engine.sendercheck import SenderCheck
 
 __all__ = [
@@ -41,6 +44,7 @@ __all__ = [
     "limits",
     "outcome_of",
     "receiver_rules",
+    "route",
     "sender_check",
     "table",
     "writer",
@@ -127,25 +131,63 @@ def ingress(settings: Settings) -> IngressSettings:
 def forward(settings: Settings) -> ForwardSettings:
     """Return what reaches the next hop. Raises ConfigError."""
     hop = settings.hop
-    unix = hop.next_hop if hop.next_hop.startswith("/") else ""
-    host, port = ("", 0) if unix else split_address(hop.next_hop)
-    password = ""
-    if hop.next_hop_password_file is not None:
+    password = _password("hop.next_hop_password_file", hop.next_hop_password_file)
+    return _reaching(
+        settings, hop.next_hop, hop.next_hop_tls, hop.next_hop_user, password
+    )
+
+
+def route(settings: Settings, one: Route) -> ForwardSettings:
+    """Return what reaches a route's next hop.
+
+    Raises ValueError for one that cannot be, or that is ourselves.
+    """
+    relay = settings.relays.get(one.hop)
+    if relay is None:
         try:
-            password = hop.next_hop_password_file.read_text().strip()
-        except OSError as error:
-            raise ConfigError(
-                f"hop.next_hop_password_file: {error.filename}: {error.strerror}"
+            address(one.hop)
+        except ValueError as error:
+            names = ", ".join(sorted(settings.relays)) or "none"
+            raise ValueError(
+                f"{one.hop[:100]!r} is no relay of the configuration (there: {names}), "
+                "no host:port and no path of a socket"
             ) from error
+        relay = Relay(next_hop=one.hop)
+    if listener := settings.listener_at(relay.next_hop):
+        raise ValueError(
+            f"{relay.next_hop} is our own {listener}: mail would go in circles"
+        )
+    tls = relay.tls if one.tls == "none" else one.tls
+    try:
+        password = _password(f"relays.{one.hop}.password_file", relay.password_file)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+    return _reaching(settings, relay.next_hop, tls, relay.user, password)
+
+
+def _password(key: str, path: Path | None) -> str:
+    if path is None:
+        return ""
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise ConfigError(f"{key}: {error.filename}: {error.strerror}") from error
+
+
+def _reaching(
+    settings: Settings, place: str, tls: str, user: str, password: str
+) -> ForwardSettings:
+    unix = place if place.startswith("/") else ""
+    host, port = ("", 0) if unix else split_address(place)
     return ForwardSettings(
         host=host,
         port=port,
         unix_socket=unix,
         helo=settings.hostname,
-        tls=hop.next_hop_tls,
-        username=hop.next_hop_user,
+        tls=tls,
+        username=user,
         password=password,
-        max_connections=hop.pool_connections,
+        max_connections=settings.hop.pool_connections,
     )
 
 

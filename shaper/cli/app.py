@@ -17,7 +17,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from shaper.cli import change, export, intake, read, service, suppress
+from shaper.cli import change, export, intake, read, route, service, suppress
 from shaper.cli.completion import mended
 from shaper.cli.failure import IOERR, USAGE, CliError
 from shaper.cli.options import Config, Socket
@@ -120,6 +120,7 @@ service.register(app)
 suppress.register(app)
 export.register(app)
 intake.register(app)
+route.register(app)
 for _name, (_, _help) in _LATE.items():
     app.command(_name, help=_help)(_stand_in)
 for _info in app.registered_commands:

@@ -25,6 +25,7 @@ __all__ = [
     "Gate",
     "Ledger",
     "Recipients",
+    "RouteStore",
     "SentMemory",
     "SentPlace",
     "ShaperError",
@@ -229,6 +230,20 @@ class Ledger(Protocol):
     @property
     def suppressed(self) -> SuppressionStore:
         """The suppression list."""
+
+    @property
+    def routes(self) -> RouteStore:
+        """The table of routes."""
+
+
+class RouteStore(Protocol):
+    """The table of routes. Every method may raise StateUnavailableError."""
+
+    async def get(self) -> bytes:
+        """Return the table, b"" when there is none."""
+
+    async def swap(self, expected: bytes, new: bytes) -> tuple[bool, bytes]:
+        """Replace the table if it is still ``expected``; b"" means none."""
 
 
 class SuppressedChanges(NamedTuple):

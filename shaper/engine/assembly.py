@@ -26,6 +26,7 @@ from shaper.engine.orders import Orders
 from shaper.engine.outbox import Outbox
 from shaper.engine.outcomes import Outcomes
 from shaper.engine.receivers import Receivers
+from shaper.engine.routes import Routes
 from shaper.engine.sendercheck import SenderCheck
 from shaper.engine.senders import Senders
 from shaper.engine.suppression import Suppression
@@ -105,6 +106,7 @@ class Engine:
         self.host.notices = self.notices
         self.receivers = Receivers(context, self.senders, self.notices)
         self.outcomes.receivers = self.receivers
+        self.routes = Routes(context, context.ledger.routes)
         self.digest = Digest(self, "")
         self.delivery.on_finished = self._finished
         self.delivery.on_notice = self._noticed
@@ -134,6 +136,7 @@ class Engine:
             line for line in lines if line["event"] in {"hook", "hook-done"}
         )
         self.receivers.restore(line for line in lines if line["event"] == "receiver")
+        self.routes.restore(line for line in lines if line["event"] == "route")
         for message in self.context.spool.all():
             self.gate.index(message)
             if message.case and message.case not in told:

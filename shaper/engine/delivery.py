@@ -2,7 +2,8 @@
 
 Order of writes, so that a crash at any point loses nothing and repeats at most
 the delivery whose outcome could not be written (RFC 1047): the attempt is noted
-before the next hop is called, the fate of each recipient after it answered,
+before the next hop is called, the fate of each recipient after it answered (before
+another next hop is called, where routes part the recipients),
 the notification (DSN) is in the spool before the message leaves it. A message
 none of whose recipients waits is *finished*; finishing is idempotent and is done
 again at start.
@@ -74,6 +75,10 @@ class Delivery:
         self.on_finished: Callable[[HeldMessage], None] = lambda _message: None
         self.on_notice: Callable[[HeldMessage], None] = lambda _message: None
         self.on_replies: Replies | None = None
+        # Parts recipients by their next hops: one transaction each.
+        self.split: Callable[[Envelope, Sequence[int]], Sequence[Sequence[int]]] = (
+            lambda _envelope, positions: [positions]
+        )
 
     async def attempt(self, message: HeldMessage) -> None:
         """Try every waiting recipient once."""
@@ -95,6 +100,20 @@ class Delivery:
             return
         self._held.put(message)
         submission = message.submission
+        for part in self.split(submission.envelope, positions):
+            # What became of the part before is written; the message may have ended.
+            now_held = self._held.get(message.id)
+            if now_held is None:
+                return
+            left = [position for position in part if position in now_held.waiting]
+            if left and not await self._attempt_part(now_held, left):
+                return
+
+    async def _attempt_part(
+        self, message: HeldMessage, positions: Sequence[int]
+    ) -> bool:
+        """Send to recipients of one next hop; False when nothing more can be sent."""
+        submission = message.submission
         try:
             replies, end = await self._send(
                 submission.envelope,
@@ -106,7 +125,7 @@ class Delivery:
             # The spool has set the file aside and reports it; nothing can be sent.
             log.error("held message %s is damaged: %s", message.id, error)
             self._held.drop(message.id)
-            return
+            return False
         verdicts: dict[int, Reply] = {}
         fates: dict[int, RecipientFate] = {}
         for position in positions:
@@ -119,9 +138,10 @@ class Delivery:
                 fates[position] = RecipientFate.REFUSED
         if fates:
             self._owed[message.id] = (fates, verdicts)
-        await self.settle(message, fates, verdicts)
+        intact = await self.settle(message, fates, verdicts)
         if self.on_replies is not None:
             await self.on_replies(message, verdicts)
+        return intact
 
     async def settle(
         self,

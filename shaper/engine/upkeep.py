@@ -182,6 +182,7 @@ class Upkeep:
         pending = self._engine.orders.pending_ids()
         refusing = {one.id for one in self._engine.receivers.open()}
         owed = set(self._engine.outbox.owed())
+        routes = self._engine.routes.table.version
 
         def keep(line: dict[str, Any]) -> bool:
             if line["event"] == "sender":
@@ -189,6 +190,8 @@ class Upkeep:
                 return sender in known and last.get(sender, 0) <= line["seq"]
             if line["event"] == "receiver":
                 return line["id"] in refusing
+            if line["event"] == "route":
+                return bool(line["table"]["version"] == routes)
             if line["event"] == "told":
                 return line["case"] in open_cases
             if line["event"] == "hook":

@@ -17,6 +17,7 @@ spread well over the nodes of a cluster, and the whole index is 64 small sets.
     mailshaper:{held}:...              index of held mail by instance
     mailshaper:sent:...                messages that left (shaper.ledger.sent)
     mailshaper:orders          stream of operators' orders
+    mailshaper:routes          the table of routes
     mailshaper:epoch:<digest>          an instance's mark: gone when data was lost
     mailshaper:claim:<digest>          which instance tells of a step, a digest
     mailshaper:{s17}:gone:<digest>     what is known of a suppressed address
@@ -53,6 +54,7 @@ class Keys:
         self.orders = f"{prefix}:orders"
         self.case_index = f"{prefix}:{{cases}}:index"
         self.instances = f"{prefix}:{{held}}:instances"
+        self.routes = f"{prefix}:routes"
         self.suppressed_stream = f"{prefix}:suppressed"
         self._prefix = prefix
 

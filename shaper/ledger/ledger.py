@@ -14,6 +14,7 @@ from shaper.core.ports import StateUnavailableError
 from shaper.ledger.address import client_for
 from shaper.ledger.connection import Connection
 from shaper.ledger.keys import INDEXED, Keys, octets, text
+from shaper.ledger.routes import Routes
 from shaper.ledger.scripts import CASE, EPOCH, SAVE, SLOT
 from shaper.ledger.sent import SentLedger
 from shaper.ledger.suppressed import Suppressed
@@ -41,6 +42,7 @@ class RedisLedger:
     def __init__(self, connection: Connection, keys: Keys, case_days: int) -> None:
         """``case_days`` is how long a part of a case is kept after its last change."""
         self.suppressed = Suppressed(connection, keys)
+        self.routes = Routes(connection, keys)
         self.sent = SentLedger(connection, keys)
         self._connection = connection
         self._keys = keys

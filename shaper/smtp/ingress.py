@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from shaper.core.ports import Gate, Recipients
     from shaper.smtp.forward import NextHop
+    from shaper.smtp.routing import Hops
     from shaper.smtp.settings import IngressSettings
 
 __all__ = ["Ingress"]
@@ -40,8 +41,13 @@ class Ingress:
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] | None = None,
         recipients: Recipients | None = None,
+        hops: Hops | None = None,
     ) -> None:
-        """``recipients`` may refuse some before the next hop is asked."""
+        """``recipients`` may refuse some before the next hop is asked.
+
+        ``hops`` are the next hops of routes.
+        """
+        self._hops = hops
         self._settings = settings
         self._recipients = recipients
         self._gate = gate
@@ -117,5 +123,6 @@ class Ingress:
                 clock=self._clock,
                 new_id=self._new_id,
                 recipients=self._recipients,
+                hops=self._hops,
             )
         return self._shared

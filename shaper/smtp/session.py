@@ -34,7 +34,7 @@ from shaper.smtp.refusals import tell_refusals
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from shaper.smtp.forward import HopTransaction
+    from shaper.smtp.forward import HopTransaction, NextHop
     from shaper.smtp.shared import Shared
 
 __all__ = ["Session"]
@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 _MAX_COMMAND = 8192  # octets; RFC 5321 4.5.3.1.4 asks for 512, DSN adds 500 and more
 _FLUSH = 16 * 1024  # octets of replies kept for one write
 _SHUTDOWN = 421
+_SEPARATELY = Reply(452, ("4.5.3 Another next hop takes this one, send separately",))
 _BUG = "451 4.3.0 Internal error, try again later"
 
 _XFORWARD = {
@@ -261,6 +262,7 @@ class Session(Connection):
         self._accepted = 0
         self._asked = 0
         self._transaction: HopTransaction | None = None
+        self._hop: NextHop | None = None
         self._client: Client | None = None
         self._xforward: dict[str, str] = {}
         self._intake = None
@@ -364,10 +366,17 @@ class Session(Connection):
                 # Our own word: no offer, so nobody takes it for the next hop's.
                 self._owed.append((None, refusal))
                 return
+        hop = self._shared.hop_of(address)
         transaction = self._transaction
+        if transaction is not None and hop is not self._hop:
+            # RFC 5321 4.5.3.1.10: 452, and the client sends these again. One
+            # message under one final answer goes to one next hop.
+            self._owed.append((None, _SEPARATELY))
+            return
         if transaction is None:
+            self._hop = hop
             envelope = Envelope(self._sender, (), self._parameters)
-            transaction = self._shared.hop.begin(envelope, self._client)
+            transaction = hop.begin(envelope, self._client)
             self._transaction = transaction
             await transaction.ready()
         recipient = Recipient(address, parameters)

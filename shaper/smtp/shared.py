@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from shaper.core.ports import Gate, Recipients
     from shaper.smtp.forward import NextHop
+    from shaper.smtp.routing import Hops
     from shaper.smtp.session import Session
     from shaper.smtp.settings import IngressSettings
 
@@ -55,10 +56,12 @@ class Shared:
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] | None = None,
         recipients: Recipients | None = None,
+        hops: Hops | None = None,
     ) -> None:
         self.gate = gate
         self.recipients = recipients
         self.hop = hop
+        self._hops = hops
         self.loop = loop
         self.clock = clock
         self.new_id = new_id or ids()
@@ -75,6 +78,10 @@ class Shared:
         self.settings = settings
         self.template = _template(settings, self.loop)
         self._keywords: dict[tuple[object, ...], bytes] = {}
+
+    def hop_of(self, address: str) -> NextHop:
+        """Return the next hop of a recipient."""
+        return self.hop if self._hops is None else self._hops.of(address)
 
     @property
     def size_limit(self) -> int:
