@@ -30,11 +30,11 @@ def sample() -> str:
             lines += ["", *_comment(text)]
             default = item.get_default(call_default_factory=True)
             lines.append(f"#{key} = {shown(default)}")
-    lines += ["", f"# {(Relay.__doc__ or '').strip()}", "#[relays.NAME]"]
+    lines += ["", f"# {(Relay.__doc__ or '').strip()}", "# [relays.NAME]"]
     for key, item in Relay.model_fields.items():
         text = " ".join((item.description or "").split())
         given = "relay.example.net:25" if item.is_required() else item.default
-        lines += ["", *_comment(text), f"#{key} = {shown(given)}"]
+        lines += ["", *_comment(text), f"# {key} = {shown(given)}"]
     return "\n".join(lines) + "\n"
 
 

@@ -36,3 +36,16 @@ async def test_postfix_sends_the_other_route_separately_and_each_once():
         await submit(way.submission, account=way.account, recipients=[FAR])
         (got,) = await way.hop.wait_for(1)
         assert got.recipients == [FAR]
+
+
+async def test_with_itself_as_fallback_postfix_does_not_wait():
+    async with road("reinject") as way, NextHop() as other:
+        await way.begin()
+        again = f"shaper/unix/smtp_fallback_relay=[127.0.0.1]:{way.tap.port}"
+        way.postfix.command("postconf", "-P", again)
+        way.postfix.reload()
+        place = f"127.0.0.1:{other.port}"
+        await way.daemon.change("route.add", route="orange", next_hop=place)
+        await submit(way.submission, account=way.account, recipients=[NEAR, FAR])
+        await both_arrive(way, other)
+        assert "status=deferred" not in way.postfix.log()

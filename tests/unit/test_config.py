@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from shaper.config import ConfigError, Settings, changed, load
+from shaper.config import ConfigError, Settings, changed, load, sections
 from shaper.config_sample import sample
+from shaper.settings import Relay
 
 SAMPLE = Path(__file__).parents[2] / "conf" / "mailshaper.toml"
 
@@ -28,6 +29,16 @@ def test_the_committed_sample_is_what_the_code_says():
     assert SAMPLE.read_text() == sample()
 
 
+@pytest.mark.parametrize(
+    "name", ["postfix/bounces.transport", "exim/bounces-transport.conf"]
+)
+def test_the_address_that_the_bounce_files_name_is_free_beside_the_defaults(file, name):
+    text = (SAMPLE.parent / name).read_text()
+    (line,) = re.findall(r"lmtp = \[.*?\]", text)
+    file.write_text(f"[feedback]\n{line}\n")
+    assert load(file).feedback.lmtp
+
+
 def test_the_sample_uncommented_gives_the_defaults(file):
     file.write_text(re.sub(r"^#(\w+ = )", r"\1", sample(), flags=re.MULTILINE))
     assert "\n#instance" not in file.read_text()
@@ -35,8 +46,8 @@ def test_the_sample_uncommented_gives_the_defaults(file):
 
 
 def test_every_key_is_explained():
-    for name, field in Settings.model_fields.items():
-        for key, item in field.annotation.model_fields.items():
+    for name, kind in (sections() | {"relays": Relay}).items():
+        for key, item in kind.model_fields.items():
             assert item.description, f"{name}.{key}"
 
 
