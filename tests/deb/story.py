@@ -198,6 +198,11 @@ def restrictions():
     expect(shown("WatchdogUSec") not in ("", "0"), "watchdog on")
 
 
+def autopkgtest():
+    say("debian/tests/one-mail")
+    run(str(Path(__file__).parents[2] / "debian" / "tests" / "one-mail"))
+
+
 def one_mail():
     say("one mail passes")
     (name,) = send("ann@example.org", ["bob@example.net"])
@@ -337,6 +342,7 @@ def main():
     threading.Thread(target=server.serve_forever, daemon=True).start()
     install(old)
     restrictions()
+    autopkgtest()
     names = one_mail() + slowed()
     upgrade(new)
     crash()
