@@ -42,7 +42,7 @@ async def _arrives(mails, port):
 
 async def test_postfix(next_hop, bounces):
     port, mails = bounces
-    lines = snippets.text("postfix/bounces.transport").replace(":10027", f":{port}")
+    lines = snippets.text("postfix/bounces.transport").replace(":10028", f":{port}")
     entry = re.search(r"(?m)^(bounces@\S+)\s+(\S+)$", lines)
     main = {
         "recipient_delimiter": "+",
@@ -59,7 +59,7 @@ async def test_exim(next_hop, bounces):
     router = snippets.text("exim/bounces-router.conf")
     transport = snippets.text("exim/bounces-transport.conf")
     # Behind the option that the transport named "hop" ends with.
-    transport = "hosts_avoid_tls =\n" + transport.replace("10027", str(port))
+    transport = "hosts_avoid_tls =\n" + transport.replace("10028", str(port))
     exim = Exim(relay=next_hop.port, routers=router, transport=transport)
     # The support indents what belongs to the transport "hop"; ours begins a new one.
     text = exim.config.read_text()

@@ -110,5 +110,5 @@ def test_every_file_is_in_the_guide_with_the_shipped_ports(name):
     assert name.removeprefix("conf.d/") in guide
     hop = Settings().hop
     usual = {address.rpartition(":")[2] for address in (hop.listen[0], hop.next_hop)}
-    bounces = {"10027"} if name.startswith("bounces") else set()  # feedback.lmtp
+    bounces = {"10028"} if name.startswith("bounces") else set()  # feedback.lmtp
     assert set(re.findall(r"\b100\d\d\b", text)) <= usual | bounces
