@@ -90,7 +90,9 @@ def case_lines(cases: list[dict[str, Any]], *, closed: bool) -> Iterator[str]:
         if case["closed"]:
             state = f"closed ({case['outcome']}) {clock(case['closed'])}"
         else:
-            state = f"{case['state'].upper()} for {age(now - case['opened'])}"
+            would = "" if case.get("enforce", True) else "would be "
+            since = age(now - case["opened"])
+            state = f"{would}{case['state'].upper()} for {since}"
         room = wide - len(case["id"]) - len(state) - 4
         # The sender is what one looks for: it gets a line of its own when long.
         if len(bland(case["sender"])) <= room:

@@ -133,8 +133,7 @@ class Control:
                 "`mailshaper cases` lists cases",
             )
         theirs = await self._waiting_elsewhere(sender)
-        mode = {"enforce": self._context.enforce, "placement": self._context.placement}
-        result: dict[str, Any] = {"sender": self._sender(record, theirs) | mode}
+        result: dict[str, Any] = {"sender": self._sender(record, theirs)}
         if found:
             case = found[-1]
             result["case"] = self._case(case, theirs) | {
@@ -393,6 +392,7 @@ class Control:
             "complaints": case.complaints,
             "waiting": self._waiting(case.sender, theirs),
             "why": sentence(evidence) if evidence else "",
+            "enforce": self._context.enforce,
         }
 
     def _sender(self, record: Record, theirs: list[HeldMessage]) -> dict[str, Any]:
@@ -401,6 +401,8 @@ class Control:
             "evidence": evidence.to_json(),
             "sentence": sentence(evidence),
             "waiting": self._waiting(record.sender, theirs),
+            "enforce": self._context.enforce,
+            "placement": self._context.placement,
         }
 
     def _waiting(self, sender: str, theirs: list[HeldMessage]) -> dict[str, int]:

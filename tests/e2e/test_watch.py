@@ -92,8 +92,9 @@ async def test_a_stolen_account_is_a_case_and_a_notice_and_nothing_is_held(capsy
         command = ["--socket", str(daemon.runtime / "admin.sock")]
         assert await asyncio.to_thread(run, [*command, "status"]) == 0
         assert "placement watch" in capsys.readouterr().out
-        assert await asyncio.to_thread(run, [*command, "show", WHO]) == 0
-        assert "would be" in capsys.readouterr().out
+        for words in (["show", WHO], ["explain", WHO], ["cases"]):
+            assert await asyncio.to_thread(run, [*command, *words]) == 0
+            assert "would be" in capsys.readouterr().out, words
         export = [*command, "export", "blocked", "--slowed"]
         assert await asyncio.to_thread(run, export) == 0
         assert f"{ALICE.login} REJECT" in capsys.readouterr().out
