@@ -283,10 +283,12 @@ def import_(
     flush(last=True)
     result = counts | {"skipped": skipped, "examples": shown}
     verb = "would be added" if dry_run else "added"
-    lines = [f"{counts['added']:,} {verb}, {counts['known']:,} known already."]
+    known = f"{counts['known']:,} known already or freed since"
+    lines = [f"{counts['added']:,} {verb}, {known}."]
     lines += [f"{n:,} left out: {bland(why)}." for why, n in sorted(skipped.items())]
     if counts["corrupt"]:
-        lines.append(f"{counts['corrupt']:,} lines could not be read:")
+        noun = "line" if counts["corrupt"] == 1 else "lines"
+        lines.append(f"{counts['corrupt']:,} {noun} could not be read:")
         lines += [f"  {bland(one)}" for one in shown]
     _changed(result, lines, change_id, dry_run=dry_run, as_json=as_json)
     if counts["corrupt"] and not counts["added"] and not counts["known"]:

@@ -155,7 +155,7 @@ def parse(lines: Iterable[str]) -> Iterator[Line]:
     if provider is None:
         if len(names) > 1:
             text = "a header that no known provider writes"
-            yield Line(1, text=first[:_LONGEST], skipped=text, corrupt=True)
+            yield Line(1, text=first.rstrip()[:_LONGEST], skipped=text, corrupt=True)
             return
         yield from _plain(first, rows)
         return
