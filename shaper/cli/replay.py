@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shaper.cli.failure import USAGE, CliError
-from shaper.cli.options import DryRun, Id, Json, Reason
+from shaper.cli.options import Id, Json
 from shaper.cli.output import console, folded, print_json, say, shorten
 from shaper.core.text import bland
 
@@ -78,8 +78,17 @@ def replay(
             "it does not know, or has seen on fewer days.",
         ),
     ] = False,
-    reason: Reason = "",
-    dry_run: DryRun = False,
+    reason: Annotated[
+        str,
+        typer.Option(
+            metavar="TEXT",
+            help="Why; kept in the audit journal. --learn requires it.",
+        ),
+    ] = "",
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="With --learn: say how many; change nothing."),
+    ] = False,
     change_id: Id = "",
 ) -> None:
     """Say whom you would have slowed in an old log, and what that would have spared."""
