@@ -119,7 +119,12 @@ def replay(
         except (OSError, EOFError) as error:
             what = getattr(error, "strerror", None) or str(error)
             name = getattr(error, "filename", None) or sources[0]
-            raise CliError(_NO_INPUT, f"{name}: cannot read it: {what}") from error
+            hint = (
+                "name the files in it" if isinstance(error, IsADirectoryError) else ""
+            )
+            raise CliError(
+                _NO_INPUT, f"{name}: cannot read it: {what}", hint
+            ) from error
     if not past.messages:
         raise CliError(
             _NO_DATA,
