@@ -35,6 +35,10 @@ _LATE = {
             "spared."
         ),
     ),
+    "doctor": (
+        "shaper.cli.doctor",
+        "Check the whole chain; name what is wrong, where, and its cure.",
+    ),
     "classify": (
         "shaper.cli.classify",
         "Say what bounces, complaints, SMTP replies and log lines mean.",

@@ -1,0 +1,1 @@
+"""Checks of the whole chain: MTA, daemon, Redis, host. Each gives findings."""

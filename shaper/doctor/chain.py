@@ -1,0 +1,130 @@
+"""Whether the daemon and its neighbours answer: sockets, policy, next hop.
+
+Asks as the MTA would (EHLO, a policy request), sends no mail, changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shaper.cli.client import Client
+from shaper.cli.failure import NOPERM, CliError
+from shaper.doctor.finding import Finding, fail, ok, unknown, warn
+from shaper.doctor.probes import ProbeError, talk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from shaper.config import Settings
+
+__all__ = ["check"]
+
+_START = "systemctl start mailshaper; journalctl -u mailshaper -n 50"
+_EHLO = ((b"", b"smtp"), (b"EHLO localhost\r\n", b"smtp"), (b"QUIT\r\n", b"smtp"))
+# At RCPT and without a login nothing is learnt from it (SMTPD_POLICY_README).
+_ASK = b"request=smtpd_access_policy\nprotocol_state=RCPT\nqueue_id=\n\n"
+
+
+def check(settings: Settings, admin: Path) -> list[Finding]:
+    """Return what answers and what does not."""
+    found = _daemon(admin)
+    if settings.daemon.placement == "hop":
+        for address in settings.hop.listen:
+            found += _hop(address)
+        for address in settings.policy.listen:
+            found += _policy(address)
+        found += _next_hop(settings)
+    if settings.metrics.listen:
+        found += _metrics(settings.metrics.listen)
+    return found
+
+
+def _daemon(admin: Path) -> list[Finding]:
+    where = str(admin)
+    try:
+        client = Client(admin, timeout=5.0)
+        client.ask("status")
+        senders = client.ask("complete")["senders"]
+    except CliError as error:
+        if error.code == NOPERM:
+            return [unknown(str(error), where, error.hint)]
+        return [fail(str(error), where, error.hint or _START)]
+    found = [ok("the daemon answers", where)]
+    logins = sum(str(one).startswith(("login:", "uid:")) for one in senders)
+    if logins:
+        found.append(ok(f"logins arrive: {logins} senders have one", where))
+    elif senders:
+        found.append(
+            warn(
+                "every sender is from:ADDRESS: no login has arrived",
+                where,
+                "send a mail with a login, then mailshaper explain login:NAME; see "
+                "docs/postfix.md or docs/exim.md, Whose mail it is",
+            )
+        )
+    else:
+        found.append(unknown("no mail was seen yet: logins not checked", where))
+    return found
+
+
+def _hop(address: str) -> list[Finding]:
+    where = f"hop.listen {address}"
+    try:
+        _, greeting, _ = talk(address, *_EHLO)
+    except ProbeError as error:
+        return [fail(f"nothing answers: {error}", where, _START)]
+    if "XFORWARD" not in greeting:
+        return [
+            fail(
+                "what answers does not offer XFORWARD: is it mailshaper?",
+                where,
+                f"ss -ltnp | grep -F {address} shows who listens",
+            )
+        ]
+    return [ok("takes mail and offers XFORWARD", where)]
+
+
+def _policy(address: str) -> list[Finding]:
+    where = f"policy.listen {address}"
+    try:
+        (answer,) = talk(address, (_ASK, b"\n\n"))
+    except ProbeError as error:
+        return [fail(f"nothing answers: {error}", where, _START)]
+    if answer.strip().lower() != "action=dunno":
+        return [
+            fail(
+                f"the policy answer is not DUNNO but {answer.strip()!r}",
+                where,
+                f"ss -ltnp | grep -F {address} shows who listens",
+            )
+        ]
+    return [ok("the policy service answers DUNNO", where)]
+
+
+def _next_hop(settings: Settings) -> list[Finding]:
+    address = settings.hop.next_hop
+    where = f"hop.next_hop {address}"
+    if settings.hop.next_hop_tls == "implicit":
+        return [unknown("TLS from the first octet: not tried", where)]
+    try:
+        greeting, answer, _ = talk(address, *_EHLO)
+    except ProbeError as error:
+        cure = "postfix reload (or reload exim4) after mailshaper setup; ss -ltn"
+        return [fail(f"the next hop does not answer: {error}", where, cure)]
+    if not greeting.startswith("220") or not answer.startswith("250"):
+        cure = "its log says why it refuses this host"
+        return [fail(f"the next hop says {greeting.strip()!r}", where, cure)]
+    return [ok("the next hop answers", where)]
+
+
+def _metrics(address: str) -> list[Finding]:
+    where = f"metrics.listen {address}"
+    try:
+        (answer,) = talk(
+            address, (b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n", b"\r\n\r\n")
+        )
+    except ProbeError as error:
+        return [fail(f"nothing answers: {error}", where, _START)]
+    if " 200" not in answer.partition("\r\n")[0]:
+        return [fail("it is not the metrics page", where, "ss -ltnp shows who listens")]
+    return [ok("metrics answer", where)]

@@ -1,0 +1,195 @@
+"""What the host gives: Redis, disk, clock, logs, names, people to tell.
+
+Reads only. What this user may not see is said to be unknown, never well.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+from typing import TYPE_CHECKING
+
+import redis
+
+from shaper.doctor.finding import Finding, fail, ok, unknown, warn
+from shaper.doctor.probes import ProbeError, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from shaper.config import Settings
+
+__all__ = ["check", "readable", "redis_findings"]
+
+_USER = "mailshaper"
+
+
+def check(settings: Settings) -> list[Finding]:
+    """Return what this host lacks."""
+    return [
+        *_redis(settings),
+        *_disk(settings),
+        *_clock(),
+        *[one for path in settings.feedback.logs for one in readable(path)],
+        *_name(settings),
+        *_people(settings),
+        *_key(settings),
+    ]
+
+
+def _redis(settings: Settings) -> list[Finding]:
+    url = settings.redis.url
+    if "+" in url.partition(":")[0]:
+        return [unknown("sentinel or cluster: look at each server", "redis.url")]
+    own = settings.daemon.runtime_directory / "redis.sock"
+    client = redis.Redis.from_url(
+        url or f"unix://{own}", socket_timeout=5, socket_connect_timeout=5
+    )
+    where = "redis.url" if url else str(own)  # a URL may contain a password
+    try:
+        durable = client.config_get("appendonly", "maxmemory-policy")
+    except (redis.RedisError, OSError) as error:
+        if not url and not os.access(own.parent, os.X_OK):
+            return [unknown("Redis is not to be seen by this user", where, "use sudo")]
+        kind = type(error).__name__
+        return [
+            fail(
+                f"Redis does not answer as it should ({kind})",
+                where,
+                "systemctl status mailshaper redis-server; CONFIG GET must be allowed",
+            )
+        ]
+    finally:
+        client.close()
+    return redis_findings(
+        {_text(name): _text(value) for name, value in durable.items()}, where
+    )
+
+
+def _text(raw: object) -> str:
+    return raw.decode(errors="replace") if isinstance(raw, bytes) else str(raw)
+
+
+def redis_findings(values: dict[str, str], where: str) -> list[Finding]:
+    """Judge what CONFIG GET said."""
+    found = []
+    if values.get("appendonly") != "yes":
+        found.append(
+            fail(
+                "Redis keeps nothing over a crash: AOF is off",
+                where,
+                "redis-cli CONFIG SET appendonly yes, then redis-cli CONFIG REWRITE",
+            )
+        )
+    if values.get("maxmemory-policy") != "noeviction":
+        found.append(
+            fail(
+                "Redis forgets what is known of senders when its memory is full",
+                where,
+                "redis-cli CONFIG SET maxmemory-policy noeviction, then CONFIG REWRITE",
+            )
+        )
+    return found or [ok("Redis keeps what it is given", where)]
+
+
+def _disk(settings: Settings) -> list[Finding]:
+    state = settings.daemon.state_directory
+    where = str(state)
+    try:
+        free = shutil.disk_usage(state).free
+        mode = state.stat().st_mode
+    except PermissionError:
+        return [unknown("not to be seen by this user", where, "use sudo")]
+    except OSError as error:
+        cure = "start the daemon once: it makes the directory"
+        return [fail(f"{error.strerror}", where, cure)]
+    found = []
+    if free < settings.spool.min_free_bytes:
+        found.append(
+            fail(
+                f"only {free} octets are free: held mail is deferred",
+                where,
+                "free some space, or lower spool.min_free_bytes",
+            )
+        )
+    if mode & 0o077:
+        found.append(
+            fail("others may look into held mail", where, f"chmod 700 {where}")
+        )
+    return found or [ok("space and permissions are right", where)]
+
+
+def _clock() -> list[Finding]:
+    where = "the clock"
+    try:
+        answer = run("timedatectl", "show", "--property=NTPSynchronized", "--value")
+    except ProbeError as error:
+        return [unknown(str(error), where)]
+    if answer.strip() == "yes":
+        return [ok("is synchronised", where)]
+    return [warn("is not synchronised", where, "timedatectl set-ntp true")]
+
+
+def readable(path: Path, user: str = _USER) -> list[Finding]:
+    """Return whether a log can be read by the daemon's user."""
+    where = str(path)
+    try:
+        facts = path.stat()
+        account = pwd.getpwnam(user)
+    except PermissionError:
+        return [unknown("not to be seen by this user", where, "use sudo")]
+    except OSError as error:
+        cure = "name the MTA's log in feedback.logs"
+        return [fail(str(error.strerror), where, cure)]
+    except KeyError:
+        return [unknown(f"there is no user {user}", where)]
+    groups = os.getgrouplist(user, account.pw_gid)
+    if facts.st_uid == account.pw_uid:
+        may = facts.st_mode & 0o400
+    elif facts.st_gid in groups:
+        may = facts.st_mode & 0o040
+    else:
+        may = facts.st_mode & 0o004
+    if may:
+        return [ok("the log can be read", where)]
+    cure = f"adduser {user} adm && systemctl restart mailshaper"
+    return [fail(f"{user} may not read this log", where, cure)]
+
+
+def _name(settings: Settings) -> list[Finding]:
+    name = settings.hostname
+    # The resolver's own time limit holds here (resolv.conf(5), timeout).
+    try:
+        socket.getaddrinfo(name, None)
+    except OSError as error:
+        cure = "give it an address in the DNS, or set daemon.hostname"
+        return [warn(f"the host's name has no address: {error.strerror}", name, cure)]
+    return [ok("the host's name has an address", name)]
+
+
+def _people(settings: Settings) -> list[Finding]:
+    if settings.notify.mail_to or settings.notify.webhook_url:
+        return [ok("somebody is told of cases", "[notify]")]
+    cure = 'set mail_to = ["you@example.org"], then systemctl reload mailshaper'
+    return [warn("nobody is told of cases", "mailshaper.toml [notify]", cure)]
+
+
+def _key(settings: Settings) -> list[Finding]:
+    key = settings.privacy.contact_key_file or (
+        settings.daemon.state_directory / "contact.key"
+    )
+    where = str(key)
+    try:
+        facts = key.stat()
+    except PermissionError:
+        return [unknown("not to be seen by this user", where, "use sudo")]
+    except OSError:
+        cure = "start the daemon once, or restore it from a backup"
+        return [warn("there is no contact key", where, cure)]
+    if facts.st_mode & 0o077:
+        return [fail("others may read the key", where, f"chmod 600 {where}")]
+    return [
+        unknown("whether the contact key is backed up cannot be seen from here", where)
+    ]

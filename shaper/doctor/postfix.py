@@ -1,0 +1,232 @@
+"""What Postfix' configuration says about the way through mailshaper.
+
+Pure checks over what ``postconf`` printed; ``read`` is the probe. The reasons of
+each rule are in docs/postfix.md (and FILTER_README, postconf(5) of Postfix).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from shaper.doctor.finding import Finding, fail, ok, unknown, warn
+from shaper.doctor.probes import run
+
+if TYPE_CHECKING:
+    from shaper.config import Settings
+
+__all__ = ["Postfix", "check", "parse", "read"]
+
+_TRANSPORT = "shaper/unix"
+_SNIPPETS = "/usr/share/mailshaper/postfix"
+
+
+@dataclass(frozen=True, slots=True)
+class Postfix:
+    """main.cf with defaults, services of master.cf, and their -o options."""
+
+    main: dict[str, str]
+    services: frozenset[str] = frozenset()
+    options: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def value(self, service: str, name: str) -> str:
+        """Return a parameter as one service sees it."""
+        return self.options.get(service, {}).get(name, self.main.get(name, ""))
+
+
+def read(config: str = "") -> Postfix:
+    """Ask postconf, of the instance in ``config`` if given. Raises ProbeError."""
+    where = ("-c", config) if config else ()
+    return parse(
+        run("postconf", *where),
+        run("postconf", *where, "-M"),
+        run("postconf", *where, "-P"),
+    )
+
+
+def parse(main: str, services: str, options: str) -> Postfix:
+    """Return what postconf, postconf -M and postconf -P printed."""
+    found: dict[str, dict[str, str]] = {}
+    for name, value in _assignments(options):
+        service, _, parameter = name.rpartition("/")
+        found.setdefault(service, {})[parameter] = value
+    names = frozenset(
+        "/".join(line.split()[:2]) for line in services.splitlines() if line.strip()
+    )
+    return Postfix(dict(_assignments(main)), names, found)
+
+
+def _assignments(text: str) -> list[tuple[str, str]]:
+    pairs = [line.partition("=") for line in text.splitlines() if "=" in line]
+    return [(name.strip(), value.strip()) for name, _, value in pairs]
+
+
+def check(postfix: Postfix, settings: Settings) -> list[Finding]:
+    """Return what is right and wrong in the configuration of Postfix."""
+    return [
+        *_road(postfix),
+        *_login(postfix, settings),
+        *_queue_ids(postfix),
+        *_back(postfix, settings),
+        *_sizes(postfix, settings),
+    ]
+
+
+def _road(postfix: Postfix) -> list[Finding]:
+    where = f"master.cf {_TRANSPORT}"
+    if _TRANSPORT not in postfix.services:
+        return [
+            fail(
+                "the transport to mailshaper is missing",
+                where,
+                f"sh {_SNIPPETS}/reinject.sh (or next-hop.sh) && postfix reload",
+            )
+        ]
+    found = [ok("the transport to mailshaper is there", where)]
+    if postfix.value(_TRANSPORT, "smtp_send_xforward_command") != "yes":
+        cure = (
+            f"postconf -P {_TRANSPORT}/smtp_send_xforward_command=yes && postfix reload"
+        )
+        found.append(fail("XFORWARD is not sent: no mail has its login", where, cure))
+    filtered = [
+        name
+        for name in sorted(postfix.services)
+        if postfix.value(name, "content_filter").startswith("shaper:")
+    ]
+    if not filtered and not postfix.main.get("default_transport", "").startswith(
+        "shaper:"
+    ):
+        found.append(
+            fail(
+                "no mail is sent to mailshaper",
+                "main.cf default_transport, master.cf content_filter",
+                f"sh {_SNIPPETS}/reinject.sh (or next-hop.sh) && postfix reload",
+            )
+        )
+    for name in filtered:
+        overrides = postfix.value(name, "receive_override_options")
+        if "no_address_mappings" not in overrides:
+            found.append(
+                warn(
+                    "addresses are rewritten twice, before and behind mailshaper",
+                    f"master.cf {name}",
+                    f"postconf -P {name}/receive_override_options="
+                    "no_address_mappings && postfix reload",
+                )
+            )
+    return found
+
+
+def _login(postfix: Postfix, settings: Settings) -> list[Finding]:
+    if not settings.policy.listen:
+        return [
+            fail(
+                "policy.listen is empty: no login is learnt from Postfix",
+                "mailshaper.toml [policy]",
+                'set listen = ["127.0.0.1:10027"], then systemctl restart mailshaper',
+            )
+        ]
+    # An overriding -o of a service that logs people in hides main.cf's.
+    takers = [
+        name
+        for name in sorted(postfix.services)
+        if name.endswith("/inet")
+        and postfix.value(name, "smtpd_sasl_auth_enable") == "yes"
+    ] or [""]
+    found = []
+    for name in takers:
+        asks = " ".join(
+            postfix.value(name, key)
+            for key in ("smtpd_data_restrictions", "smtpd_end_of_data_restrictions")
+        )
+        where = f"master.cf {name}" if name else "main.cf"
+        mine = [one for one in settings.policy.listen if one in asks]
+        if not mine:
+            found.append(
+                fail(
+                    "mailshaper is not asked, so logins do not arrive",
+                    f"{where} smtpd_end_of_data_restrictions",
+                    f"sh {_SNIPPETS}/reinject.sh && postfix reload; remove an "
+                    "overriding -o smtpd_end_of_data_restrictions",
+                )
+            )
+        elif "default_action=DUNNO" not in asks.replace(" = ", "="):
+            found.append(
+                fail(
+                    "mail is refused (451) while mailshaper is down",
+                    f"{where} smtpd_end_of_data_restrictions",
+                    f"write check_policy_service {{ inet:{mine[0]}, timeout=5s, "
+                    "default_action=DUNNO }",
+                )
+            )
+        else:
+            found.append(ok("logins are told to mailshaper", where))
+    return found
+
+
+def _queue_ids(postfix: Postfix) -> list[Finding]:
+    if postfix.main.get("enable_long_queue_ids") == "yes":
+        return [ok("queue ids are long", "main.cf enable_long_queue_ids")]
+    return [
+        fail(
+            "queue ids are used again: a mail may get the login of another",
+            "main.cf enable_long_queue_ids",
+            "postconf -e enable_long_queue_ids=yes && postfix reload",
+        )
+    ]
+
+
+def _back(postfix: Postfix, settings: Settings) -> list[Finding]:
+    port = settings.hop.next_hop.rpartition(":")[2]
+    names = [
+        name
+        for name in sorted(postfix.services)
+        if name.endswith("/inet") and name.removesuffix("/inet").split(":")[-1] == port
+    ]
+    if not names:
+        return [
+            unknown(
+                "the next hop is no service of this Postfix: not looked into",
+                f"hop.next_hop {settings.hop.next_hop}",
+            )
+        ]
+    found = []
+    for name in names:
+        where = f"master.cf {name}"
+        if postfix.value(name, "content_filter"):
+            found.append(
+                fail(
+                    "mail goes round: the re-injection port filters again",
+                    f"{where} content_filter",
+                    f"postconf -P {name}/content_filter= && postfix reload",
+                )
+            )
+        if "no_milters" not in postfix.value(name, "receive_override_options"):
+            found.append(
+                warn(
+                    "milters see mail twice",
+                    f"{where} receive_override_options",
+                    f"postconf -P {name}/receive_override_options="
+                    "no_unknown_recipient_checks,no_header_body_checks,no_milters "
+                    "&& postfix reload",
+                )
+            )
+    return found or [ok("re-injection does not loop", f"master.cf {names[0]}")]
+
+
+def _sizes(postfix: Postfix, settings: Settings) -> list[Finding]:
+    text = postfix.main.get("message_size_limit", "")
+    most = settings.hop.max_message_size
+    where = "main.cf message_size_limit, hop.max_message_size"
+    if not text.isdigit():
+        return [unknown("message_size_limit is not known", where)]
+    if 0 < int(text) <= most:
+        return [ok("mailshaper takes as large mail as Postfix", where)]
+    return [
+        warn(
+            f"Postfix takes larger mail ({text}) than mailshaper ({most})",
+            where,
+            f"postconf -e message_size_limit={most} && postfix reload, or raise "
+            "hop.max_message_size",
+        )
+    ]
