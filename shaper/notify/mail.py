@@ -98,6 +98,8 @@ def commands(case: Case, language: str, *, enforce: bool) -> list[Command]:
         found.append(
             Command(f"mailshaper block {sender} --reason '...'", words["stolen"])
         )
+    else:
+        found.append(Command("mailshaper export blocked --slowed", words["export"]))
     if enforce and case.state is State.BLOCKED:
         found.append(
             Command(

@@ -69,6 +69,7 @@ WORDS: dict[str, dict[str, str]] = {
         "look": "look closer",
         "innocent": "innocent: release everything",
         "harmless": "innocent: close the case",
+        "export": "stolen: change the password; a map with which the MTA refuses it",
         "stolen": "stolen: hold everything, then change the password",
         "drop": "stolen for certain: throw the held mail away",
         "outcome_": "The case is closed.",
@@ -136,6 +137,8 @@ WORDS: dict[str, dict[str, str]] = {
         "look": "regarder de plus près",
         "innocent": "innocent : tout libérer",
         "harmless": "innocent : clore le dossier",
+        "export": "compte volé : changer le mot de passe ; table pour que le MTA le "
+        "refuse",
         "stolen": "compte volé : tout retenir, puis changer le mot de passe",
         "drop": "vol certain : jeter le courrier retenu",
         "outcome_": "Le dossier est clos.",
