@@ -35,6 +35,10 @@ _LATE = {
             "spared."
         ),
     ),
+    "setup": (
+        "shaper.cli.setup",
+        "Print what to add on this machine, and what is there; edit nothing.",
+    ),
     "doctor": (
         "shaper.cli.doctor",
         "Check the whole chain; name what is wrong, where, and its cure.",

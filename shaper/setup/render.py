@@ -1,0 +1,77 @@
+"""What to do on this machine, as text: the committed snippet, our addresses in it.
+
+Pure. The snippets are the files of conf/ (the package has them in
+/usr/share/mailshaper), which the end-to-end tests run.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shaper.config import Settings
+
+__all__ = ["exim_macros", "filled", "postfix_script", "prometheus"]
+
+
+def filled(snippet: str, **values: str) -> str:
+    """Return a script with its ``name=value`` lines given other values.
+
+    Raises ValueError for a name that the script does not set exactly once.
+    """
+    for name, value in values.items():
+        text = f'"{value}"' if " " in value else value
+        snippet, count = re.subn(
+            rf'(?m)^{name}=("[^"]*"|\S*)',
+            lambda _, line=f"{name}={text}": line,  # type: ignore[misc]
+            snippet,
+        )
+        if count != 1:
+            raise ValueError(f"the snippet sets {name} {count} times, not once")
+    return snippet
+
+
+def postfix_script(snippet: str, settings: Settings, services: list[str]) -> str:
+    """Return reinject.sh for these addresses and these services of master.cf.
+
+    Raises ValueError where no service takes mail, or policy.listen is empty.
+    """
+    if not services or not settings.policy.listen:
+        raise ValueError(
+            "no service of master.cf takes users' mail (postconf -M), or policy.listen "
+            "of mailshaper.toml is empty"
+        )
+    return filled(
+        snippet,
+        shaper=settings.hop.listen[0],
+        back=settings.hop.next_hop,
+        policy=settings.policy.listen[0],
+        services=" ".join(services),
+    )
+
+
+def exim_macros(snippet: str, settings: Settings) -> str:
+    """Return conf.d/main/01_mailshaper with these ports. Raises ValueError."""
+    for macro, address in (
+        ("MAILSHAPER_PORT", settings.hop.listen[0]),
+        ("MAILSHAPER_BACK", settings.hop.next_hop),
+    ):
+        port = address.rpartition(":")[2]
+        snippet, count = re.subn(rf"(?m)^{macro} = \d+$", f"{macro} = {port}", snippet)
+        if count != 1:
+            raise ValueError(f"the snippet sets {macro} {count} times, not once")
+    return snippet
+
+
+def prometheus(settings: Settings, share: str) -> str:
+    """Return what to add to prometheus.yml."""
+    return f"""\
+rule_files:
+  - {share}/grafana/prometheus/rules.yml
+  - {share}/grafana/prometheus/alerts.yml
+scrape_configs:
+  - job_name: mailshaper
+    static_configs:
+      - targets: ["{settings.metrics.listen}"]
+"""
