@@ -45,6 +45,8 @@ class Connection(SMTP):
         )
         self._shared = shared
         self._out = bytearray()
+        self._inbox = b""
+        self._at = 0  # how far it has been read
         self._reading: asyncio.Future[None] | None = None
         self._arrived: deque[bytes] = deque()
         self._waiting = 0  # octets in it
@@ -130,6 +132,26 @@ class Connection(SMTP):
             self._held_up = False
             cast("asyncio.Transport", self.transport).resume_reading()
         return data
+
+    def _next_line(self) -> bytes | None:
+        """Take a command line from the inbox, LF excluded; None when partial."""
+        end = self._inbox.find(b"\n", self._at)
+        if end < 0:
+            return None
+        line = self._inbox[self._at : end]
+        self._at = end + 1
+        return line
+
+    def _rest(self) -> bytes:
+        """Take what is left in the inbox."""
+        rest = self._inbox[self._at :]
+        self._inbox = b""
+        self._at = 0
+        return rest
+
+    async def _content(self) -> bytes:
+        """Read content: what is in the inbox first."""
+        return self._rest() or await self._receive()
 
     def _discard(self) -> None:
         """Forget octets that have not been read."""

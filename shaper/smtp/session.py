@@ -73,8 +73,6 @@ class Session(Connection):
 
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
-        self._inbox = b""
-        self._at = 0  # how far it has been read
         self._owed: list[tuple[Recipient | None, asyncio.Future[Reply] | Reply]] = []
         self._bad = 0
         self._peer = ""
@@ -160,22 +158,6 @@ class Session(Connection):
         log.error("error while serving %s", self._peer, exc_info=error)
         return _BUG
 
-    def _next_line(self) -> bytes | None:
-        """Take a command line from the inbox, LF excluded; None when partial."""
-        end = self._inbox.find(b"\n", self._at)
-        if end < 0:
-            return None
-        line = self._inbox[self._at : end]
-        self._at = end + 1
-        return line
-
-    def _rest(self) -> bytes:
-        """Take what is left in the inbox."""
-        rest = self._inbox[self._at :]
-        self._inbox = b""
-        self._at = 0
-        return rest
-
     async def _fill(self) -> None:
         """Read more of a command line, discarding one that is too long."""
         data = await self._receive()
@@ -187,10 +169,6 @@ class Session(Connection):
             data = await self._receive()
         self._inbox = data[data.index(b"\n") + 1 :]
         self._bad_command("500 5.5.2 Command line too long")
-
-    async def _content(self) -> bytes:
-        """Read content: what is in the inbox first."""
-        return self._rest() or await self._receive()
 
     async def _obey(self, line: bytes) -> None:
         if not line.endswith(b"\r") or len(line) > _MAX_COMMAND:
