@@ -12,7 +12,7 @@ import os
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -111,14 +111,32 @@ def _stand_in() -> None:
     """Take the place of a command in the list of commands."""
 
 
+def _tell_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"mailshaper {version('mailshaper')}")
+        raise typer.Exit
+
+
 @app.callback()
 def common(
     context: typer.Context,
     *,
     socket: Socket = "",
     config: Config = "",
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_tell_version,
+            is_eager=True,
+            help="Print the version and end.",
+        ),
+    ] = False,
 ) -> None:
     """Look after outbound mail that does not look like its sender."""
+    del version
     context.obj = {"socket": socket, "config": config}
 
 

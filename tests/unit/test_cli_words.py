@@ -2,11 +2,13 @@
 
 import subprocess
 import time
+from importlib.metadata import version
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from shaper.cli.app import run
 from shaper.cli.client import socket_path
 from shaper.cli.failure import CliError
 from shaper.cli.output import shell, shorten
@@ -123,3 +125,8 @@ def test_a_broken_configuration_is_named(tmp_path, monkeypatch):
         socket_path("", str(config))
     assert caught.value.code == 78
     assert "broken.toml" in str(caught.value)
+
+
+def test_the_version_is_told(capsys):
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"mailshaper {version('mailshaper')}\n"
