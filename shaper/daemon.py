@@ -103,8 +103,6 @@ class Daemon:
             work = [
                 asyncio.create_task(engine.trickle.run(drained)),
                 asyncio.create_task(upkeep.run(drained)),
-                asyncio.create_task(engine.suppression.run(drained)),
-                asyncio.create_task(engine.routes.run(drained)),
                 asyncio.create_task(self._refits.run(self._stop)),
                 asyncio.create_task(self._watchdog()),
                 asyncio.create_task(self._telling.run(self._stop)),

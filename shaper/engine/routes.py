@@ -9,12 +9,11 @@ on two instances the one with the higher version stays, and of equals that in Re
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from typing import TYPE_CHECKING, Any
 
-from shaper.core.ports import ShaperError, StateUnavailableError
+from shaper.core.ports import StateUnavailableError
 from shaper.core.routes import Route, RouteTable, pattern
 from shaper.engine.control import RefusedError
 
@@ -29,7 +28,6 @@ __all__ = ["Routes"]
 
 log = logging.getLogger(__name__)
 
-_PAUSE = 2.0  # seconds between two looks at what others changed
 _ROUNDS = 10  # of compare and set against other instances
 _USAGE = 64
 _TLS = ("none", "starttls", "implicit")
@@ -149,21 +147,6 @@ class Routes:
         elif shared != self.table:
             log.info("routes changed by another instance: %d", len(shared.routes))
             await self._take(shared)
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Follow what others change until ``stop`` is set."""
-        while not stop.is_set():
-            try:
-                await self.refresh()
-            except ShaperError as error:
-                log.debug("routes not refreshed: %s", error)
-            except Exception:  # as in upkeep: one bad round must not end the others
-                log.exception("a round of the routes failed")
-            try:
-                async with asyncio.timeout(_PAUSE):
-                    await stop.wait()
-            except TimeoutError:
-                continue
 
 
 def _encode(table: RouteTable) -> bytes:

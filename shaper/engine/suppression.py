@@ -26,7 +26,7 @@ from shaper.core.envelope import Envelope
 from shaper.core.evidence import OutcomeKind, record_outcome
 from shaper.core.outcome import Kind, Meaning
 from shaper.core.plain import loads
-from shaper.core.ports import ShaperError, SpoolFullError, StateUnavailableError
+from shaper.core.ports import SpoolFullError, StateUnavailableError
 from shaper.core.reply import Phase, Reply
 from shaper.core.suppression import (
     Action,
@@ -61,7 +61,6 @@ log = logging.getLogger(__name__)
 
 _ROUNDS = 10  # of compare and set against other instances
 _OWED = 10_000  # outcomes kept while Redis is away
-_PAUSE = 2.0  # seconds between two looks at what others changed
 _RELOAD = 6 * 3600.0  # seconds after which all names are read again in any case
 # What no longer or not yet suppresses is forgotten by Redis itself.
 _KEEP_SOFT = 180 * 86400
@@ -342,21 +341,6 @@ class Suppression:
         return done
 
     # -- together with other instances ---------------------------------------------
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Follow what others change until ``stop`` is set."""
-        while not stop.is_set():
-            try:
-                await self.refresh()
-            except ShaperError as error:
-                log.debug("suppression list not refreshed: %s", error)
-            except Exception:  # as in upkeep: one bad round must not end the others
-                log.exception("a round of the suppression list failed")
-            try:
-                async with asyncio.timeout(_PAUSE):
-                    await stop.wait()
-            except TimeoutError:
-                continue
 
     async def refresh(self) -> None:
         """Bring the index up to date, store what is owed.

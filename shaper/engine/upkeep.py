@@ -210,6 +210,8 @@ class Upkeep:
             (1.0, self._tell),
             # By itself: an order may wait for an attempt whose next hop is mute.
             (1.0, self._engine.orders.resume),
+            (2.0, self._engine.suppression.refresh),
+            (2.0, self._engine.routes.refresh),
             (5.0, self.resynchronise),
             (10.0, self.review),
             (60.0, self._engine.observing.review),
@@ -236,6 +238,8 @@ class Upkeep:
     async def _attempt(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
+        except StateUnavailableError as error:
+            log.debug("upkeep waits for Redis: %s", error)  # told once elsewhere
         except ShaperError as error:
             log.error("upkeep was interrupted: %s", error)
         except Exception:  # as for an attempt: one bad round must not end the others
