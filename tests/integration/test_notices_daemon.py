@@ -41,6 +41,7 @@ async def test_mail_and_webhook_tell_of_a_block_over_a_power_cut(tmp_path):
             receiver.statuses = []
             await asyncio.to_thread(daemon.start)
             await poll_async(lambda: receiver.taken, "the event", 30)
+            await daemon.wait_for_log('"webhook.sent"')
             assert await asyncio.to_thread(daemon.stop) == 0
             lines = [json.loads(line) for line in daemon.log().splitlines()]
         (event,) = receiver.taken

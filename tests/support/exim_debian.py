@@ -88,7 +88,7 @@ class DebianExim:
         """
         package = needs.unpacked("exim/usr/sbin/update-exim4.conf").parents[2]
         needs.root("Exim's deliveries change user, and its root is changed")
-        needs.program("unshare")
+        needs.mount_namespace()
         self.port = needs.free_port()
         self.back_port = needs.free_port()
         self.directory = Path(tempfile.mkdtemp(prefix="exim-", dir="/tmp"))

@@ -8,6 +8,7 @@ proves nothing.
 import os
 import shutil
 import socket
+import subprocess
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,6 +23,20 @@ def unavailable(reason: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(f"{reason} (a failure because CI is set)", pytrace=False)
     pytest.skip(reason)
+
+
+def impossible(reason: str) -> NoReturn:
+    """Skip the running test for want of what no set-up can bring, also under CI."""
+    pytest.skip(reason)
+
+
+def mount_namespace() -> None:
+    """Skip where no command may have mounts of its own (most chroots)."""
+    done = subprocess.run(
+        ["unshare", "--mount", "true"], check=False, capture_output=True
+    )
+    if done.returncode:
+        impossible("no mount namespaces here")
 
 
 def program(*names: str) -> str:
