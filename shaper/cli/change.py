@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -23,7 +23,7 @@ from shaper.cli.options import (
     send,
     words,
 )
-from shaper.cli.output import command, counts, print_json, say
+from shaper.cli.output import changed, command, counts
 from shaper.cli.times import age, clock, iso, moment, rate
 from shaper.core.text import bland
 
@@ -53,28 +53,6 @@ def register_queue(queue: typer.Typer) -> None:
     queue.command("release")(queue_release)
     queue.command("drop")(queue_drop)
     queue.command("bounce")(queue_bounce)
-
-
-def _done(
-    result: Any,  # noqa: ANN401
-    lines: list[str],
-    *,
-    change_id: str,
-    dry_run: bool,
-    as_json: bool,
-    then: tuple[str, ...] = (),
-) -> None:
-    if as_json:
-        print_json({"id": change_id, "dry_run": dry_run, "result": result})
-        return
-    for line in lines:
-        say(line)
-    if dry_run:
-        say("Nothing was changed. The same command without --dry-run does it.")
-        return
-    say(f"Change {bland(change_id)}: given again with --id it has no further effect.")
-    for text in then:
-        say(f"Next: {text}")
 
 
 def _would(verb: str, *, dry_run: bool) -> str:
@@ -117,7 +95,7 @@ def release(
     sender = str(result["sender"])
     pace = f", {paced}" if paced else ""
     state = "is" if dry_run else "is now"
-    _done(
+    changed(
         result,
         [
             f"{_would('released', dry_run=dry_run)}: {counts(result)}{pace}.",
@@ -151,7 +129,7 @@ def block(
         else f"{bland(sender)} is noted as blocked, but nothing of it is held: this "
         "daemon observes. Stop it at the MTA (`mailshaper export blocked`)"
     )
-    _done(
+    changed(
         result,
         [f"{state}.", f"Waiting: {counts(result)}."],
         change_id=change_id, dry_run=dry_run, as_json=as_json,
@@ -198,7 +176,7 @@ def exempt(
         else f"{bland(sender)} {would} judged again as any other."
     )
     then = (command("exempt", sender, "--end", reason=True),) if until else ()
-    _done(
+    changed(
         result, [line], change_id=change_id, dry_run=dry_run, as_json=as_json,
         then=(*then, command("show", sender)),
     )  # fmt: skip
@@ -233,7 +211,7 @@ def plan(
     )  # fmt: skip
     sender = str(result["sender"])
     would = "would be" if dry_run else "are"
-    _done(
+    changed(
         result,
         [
             f"Up to {int(messages):,} messages of {bland(sender)} {would} expected",
@@ -270,7 +248,7 @@ def forget(
         lines.append(f"Done: {', '.join(removed) or 'nothing is stored any more'}.")
         if held:
             lines.append("Held mail still names the address until it has left.")
-    _done(result, lines, change_id=change_id, dry_run=dry_run, as_json=as_json)
+    changed(result, lines, change_id=change_id, dry_run=dry_run, as_json=as_json)
 
 
 def queue_release(
@@ -350,7 +328,7 @@ def _order(
     )  # fmt: skip
     pace = f", {paced}" if paced else ""
     left = ("--sender", sender) if sender else ()
-    _done(
+    changed(
         result,
         [f"{_would(_VERBS[action], dry_run=dry_run)}: {counts(result)}{pace}."],
         change_id=change_id, dry_run=dry_run, as_json=as_json,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from shaper.cli.failure import CliError
 
 __all__ = [
+    "changed",
     "command",
     "console",
     "counts",
@@ -120,3 +121,26 @@ def _cells(char: str) -> int:
     if unicodedata.combining(char):
         return 0
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def changed(
+    result: Any,  # noqa: ANN401
+    lines: list[str],
+    *,
+    change_id: str,
+    dry_run: bool,
+    as_json: bool,
+    then: tuple[str, ...] = (),
+) -> None:
+    """Say what a change did, under which id, and what to type next (``then``)."""
+    if as_json:
+        print_json({"id": change_id, "dry_run": dry_run, "result": result})
+        return
+    for line in lines:
+        say(line)
+    if dry_run:
+        say("Nothing was changed. The same command without --dry-run does it.")
+        return
+    say(f"Change {bland(change_id)}: given again with --id it has no further effect.")
+    for text in then:
+        say(f"Next: {text}")

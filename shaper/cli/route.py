@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -10,7 +10,7 @@ from shaper.cli.client import Client, socket_path
 from shaper.cli.completion import offered
 from shaper.cli.failure import CliError
 from shaper.cli.options import DryRun, Id, Json, Reason, client, send
-from shaper.cli.output import print_json, say
+from shaper.cli.output import changed, print_json, say
 from shaper.cli.times import clock
 from shaper.core.text import bland
 
@@ -97,7 +97,7 @@ def add(
     verb = "would go" if dry_run else "goes"
     was = f" (it went to {bland(result['was'])})" if result["was"] else ""
     line = f"Mail for {bland(result['route'])} {verb} to {bland(next_hop)}{was}."
-    _changed(result, line, change_id, dry_run=dry_run, as_json=as_json)
+    changed(result, [line], change_id=change_id, dry_run=dry_run, as_json=as_json)
 
 
 def remove(
@@ -116,17 +116,4 @@ def remove(
     )  # fmt: skip
     verb = "would go" if dry_run else "goes"
     line = f"Mail for {bland(result['route'])} {verb} the common way again."
-    _changed(result, line, change_id, dry_run=dry_run, as_json=as_json)
-
-
-def _changed(
-    result: dict[str, Any], line: str, change_id: str, *, dry_run: bool, as_json: bool
-) -> None:
-    if as_json:
-        print_json({"id": change_id, "dry_run": dry_run, "result": result})
-        return
-    say(line)
-    if dry_run:
-        say("Nothing was changed. The same command without --dry-run does it.")
-    else:
-        say(f"Change {bland(change_id)}: given again with --id it changes nothing.")
+    changed(result, [line], change_id=change_id, dry_run=dry_run, as_json=as_json)

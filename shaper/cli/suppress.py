@@ -11,7 +11,15 @@ import typer
 
 from shaper.cli.failure import IOERR, USAGE, CliError
 from shaper.cli.options import DryRun, Id, Json, Reason, client, send
-from shaper.cli.output import command, fail, folded, print_json, say, shorten
+from shaper.cli.output import (
+    changed,
+    command,
+    fail,
+    folded,
+    print_json,
+    say,
+    shorten,
+)
 from shaper.cli.times import clock
 from shaper.core.text import bland
 
@@ -150,25 +158,6 @@ def _explained(found: dict[str, Any]) -> Iterator[str]:
             yield f"  {name}: {clock(found[key])}{by}"
 
 
-def _changed(
-    result: dict[str, Any],
-    lines: list[str],
-    change_id: str,
-    *,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
-    if as_json:
-        print_json({"id": change_id, "dry_run": dry_run, "result": result})
-        return
-    for line in lines:
-        say(line)
-    if dry_run:
-        say("Nothing was changed. The same command without --dry-run does it.")
-    else:
-        say(f"Change {bland(change_id)}: given again with --id it changes nothing.")
-
-
 def add(
     context: typer.Context,
     address: Address,
@@ -185,7 +174,7 @@ def add(
     )  # fmt: skip
     verb = "would be" if dry_run else "is"
     line = f"{bland(result['address'])} {verb} suppressed until you remove it."
-    _changed(result, [line], change_id, dry_run=dry_run, as_json=as_json)
+    changed(result, [line], change_id=change_id, dry_run=dry_run, as_json=as_json)
 
 
 def remove(
@@ -205,7 +194,7 @@ def remove(
     verb = "would be" if dry_run else "is"
     was = bland(str(result["was"]))
     line = f"{bland(result['address'])} {verb} written to again (it was: {was})."
-    _changed(result, [line], change_id, dry_run=dry_run, as_json=as_json)
+    changed(result, [line], change_id=change_id, dry_run=dry_run, as_json=as_json)
 
 
 def confirm(
@@ -229,7 +218,7 @@ def confirm(
         line = f"{name} is asked by mail; the link is good for 30 days."
     else:
         line = f"{name} was asked within the last hour and is not asked again now."
-    _changed(result, [line], change_id, dry_run=dry_run, as_json=as_json)
+    changed(result, [line], change_id=change_id, dry_run=dry_run, as_json=as_json)
 
 
 def import_(
@@ -290,7 +279,7 @@ def import_(
         noun = "line" if counts["corrupt"] == 1 else "lines"
         lines.append(f"{counts['corrupt']:,} {noun} could not be read:")
         lines += [f"  {bland(one)}" for one in shown]
-    _changed(result, lines, change_id, dry_run=dry_run, as_json=as_json)
+    changed(result, lines, change_id=change_id, dry_run=dry_run, as_json=as_json)
     if counts["corrupt"] and not counts["added"] and not counts["known"]:
         raise CliError(_DATAERR, "nothing could be read", "see docs/suppression.md")
 
