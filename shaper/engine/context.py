@@ -14,6 +14,7 @@ from shaper.core.contacts import contact_hash
 from shaper.core.judgement import Rules
 from shaper.core.model import Model
 from shaper.core.outcome import Kind, Meaning, Outcome
+from shaper.core.ports import StateUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -122,6 +123,17 @@ class Context:
     retention: float = 90 * 86400.0
     remember: float = 7 * 86400.0
     deliveries_from_log: bool = False
+
+    async def ours(self, what: str, seconds: int, holder: str = "") -> bool:
+        """Whether this instance is the one to do a thing; also while Redis is away.
+
+        A repeated question has the same answer, unless it asks as another
+        ``holder``. The claim is forgotten after so many seconds.
+        """
+        try:
+            return await self.ledger.claim(what, holder or self.instance, seconds)
+        except StateUnavailableError:
+            return True
 
     def hashes(self, addresses: Iterable[str]) -> list[int]:
         """Return the keyed hashes under which recipients are remembered."""

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from shaper import journal
-from shaper.core.ports import StateUnavailableError
 from shaper.engine.notices import PREFIX
 from shaper.engine.overview import everywhere
 
@@ -50,7 +49,7 @@ class Digest:
         if not self.at or day in self._done or not _due(self.at, local):
             return
         compose = self._engine.notices.compose
-        if not await self._ours(day):
+        if not await self._context.ours(f"digest {day}", _CLAIMED):
             self._done.add(day)
             return
         cases = [case for case in await self._engine.casebook.read() if not case.closed]
@@ -88,14 +87,6 @@ class Digest:
             journal.notice_queued("digest", len(cases), day)
         await self._context.audit.append("told", case="digest", step=day, by="digest")
         self._done.add(day)
-
-    async def _ours(self, day: str) -> bool:
-        try:
-            return await self._context.ledger.claim(
-                f"digest {day}", self._context.instance, _CLAIMED
-            )
-        except StateUnavailableError:
-            return True
 
 
 def _due(at: str, local: datetime) -> bool:

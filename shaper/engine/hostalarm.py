@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 from shaper import journal
 from shaper.core.host import DEVIATES, HostDay, HostEvidence, host_evidence
-from shaper.core.ports import StateUnavailableError
 from shaper.engine.gate import Watcher
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ class HostAlarm(Watcher):
         if self._day in self._told or not self.alarmed:
             return
         day = self._day
-        if not await self._ours(day):
+        if not await self._context.ours(f"host {day}", _CLAIMED):
             self._told |= {day, day + _OVER}  # another instance tells of both
             return
         evidence, now = self.evidence, self._context.clock()
@@ -136,14 +135,6 @@ class HostAlarm(Watcher):
     async def _note(self, step: str) -> None:
         await self._context.audit.append("told", case="host", step=step, by="host")
         self._told.add(step)
-
-    async def _ours(self, day: str) -> bool:
-        try:
-            return await self._context.ledger.claim(
-                f"host {day}", self._context.instance, _CLAIMED
-            )
-        except StateUnavailableError:
-            return True
 
     def _roll(self) -> None:
         """Begin a new day if one has begun."""

@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from shaper.core.outcome import Kind, Meaning
-from shaper.core.ports import StateUnavailableError
 from shaper.core.receivers import ReceiverTrouble, Window, receiver
 from shaper.core.state import State
 from shaper.core.text import bland
@@ -148,7 +147,8 @@ class Receivers:
 
     async def _tell(self, trouble: ReceiverTrouble, state: str) -> None:
         hour = int(trouble.since // _CLAIMED)
-        if await self._ours(f"receiver {trouble.receiver} {state} {hour}"):
+        what = bland(f"receiver {trouble.receiver} {state} {hour}")
+        if await self._context.ours(what, _CLAIMED):
             notices = self._notices
             now = self._context.clock()
             if notices.compose is not None:
@@ -159,14 +159,6 @@ class Receivers:
             )
         # Last: a crash before repeats the notice rather than losing it.
         await self._context.audit.append("receiver", **trouble.to_json())
-
-    async def _ours(self, what: str) -> bool:
-        try:
-            return await self._context.ledger.claim(
-                bland(what), self._context.instance, _CLAIMED
-            )
-        except StateUnavailableError:
-            return True
 
     def _trouble(self, name: str, window: Window) -> ReceiverTrouble:
         return ReceiverTrouble(

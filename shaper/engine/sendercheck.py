@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from shaper.core.envelope import domain_of
 from shaper.core.evidence import OutcomeKind, record_outcome
 from shaper.core.outcome import Meaning
-from shaper.core.ports import StateUnavailableError
 from shaper.engine.gate import Watcher
 
 if TYPE_CHECKING:
@@ -223,15 +222,10 @@ class SenderCheck(Watcher):
         mark = blake2b(
             "\0".join(key).encode("utf-8", "surrogateescape"), digest_size=16
         )
-        try:
-            # A holder of its own for each attempt: nobody gets it twice in a day.
-            return await self._context.ledger.claim(
-                f"sendercheck {mark.hexdigest()}",
-                f"{self._context.instance} {now}",
-                int(_DAY),
-            )
-        except StateUnavailableError:
-            return True
+        # A holder of its own for each attempt: nobody gets it twice in a day.
+        holder = f"{self._context.instance} {now}"
+        what = f"sendercheck {mark.hexdigest()}"
+        return await self._context.ours(what, int(_DAY), holder)
 
     def _record(self, now: float, record: Record) -> None:
         model = self._context.model
