@@ -16,11 +16,9 @@ as Debian-exim ("lost privilege" in the log); SMTP deliveries do not mind.
 """
 
 import asyncio
-import contextlib
 import os
 import pwd
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import Iterable
@@ -28,6 +26,7 @@ from pathlib import Path
 from typing import Self
 
 from tests.support import needs
+from tests.support.ending import end
 from tests.support.submit import ALICE, BOB, MESSAGE, Account
 from tests.support.waiting import poll, poll_async
 
@@ -197,15 +196,8 @@ class Exim:
         """End the daemon and the deliveries it started: its own process group."""
         if self._child is None:
             return
-        self._child.terminate()
-        try:
-            self._child.wait(10)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait(10)
         # A delivery still running would write into a directory that is going.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._child.pid, signal.SIGKILL)
+        end(self._child, group=True)
         self._child = None
 
     def sendmail(

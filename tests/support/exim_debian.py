@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Self
 
 from tests.support import needs, snippets
+from tests.support.ending import end
 from tests.support.submit import ALICE, BOB, MESSAGE
 from tests.support.waiting import poll, poll_async
 
@@ -289,14 +290,8 @@ class DebianExim:
         """End the daemon and the deliveries it started: its own process group."""
         if self._child is None:
             return
-        self._child.terminate()
-        try:
-            self._child.wait(10)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait(10)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._child.pid, signal.SIGKILL)
+        # A delivery still running would write into a directory that is going.
+        end(self._child, group=True)
         self._child = None
 
     def remove(self) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tests.support import needs
+from tests.support.ending import end
 from tests.support.waiting import poll
 
 if TYPE_CHECKING:
@@ -71,12 +72,7 @@ class _Server:
 
     def __exit__(self, *_: object) -> None:
         if self._child is not None:
-            self._child.terminate()
-            try:
-                self._child.wait(10)
-            except subprocess.TimeoutExpired:
-                self._child.kill()
-                self._child.wait(10)
+            end(self._child)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _ready(self) -> bool:
