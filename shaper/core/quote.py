@@ -22,7 +22,10 @@ def shell(text: str) -> str:
     # Other spaces than the common one look like it and part no words.
     if bland(text) == text and text.isprintable():
         return shlex.quote(text)
-    octets = text.encode("utf-8", "surrogateescape")
+    try:
+        octets = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # a lone surrogate, from JSON: it was never octets
+        octets = text.encode("utf-8", "surrogatepass")
     return "$'" + "".join(map(_octet, octets)) + "'"
 
 

@@ -39,6 +39,7 @@ def test_the_pieces_of_a_word_are_joined(pieces, words, kept):
         "login:a;b",
         "login:a'b",
         "from:caf\udce9@example.org",
+        "from:\ud800@example.org",
     ],
 )
 def test_a_name_that_a_shell_would_read_is_not_offered(name):
