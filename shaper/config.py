@@ -28,6 +28,7 @@ from shaper.addresses import is_loopback, meet, split_address
 from shaper.settings import (
     Admin,
     Daemon,
+    Federation,
     Feedback,
     Hop,
     Identity,
@@ -90,6 +91,7 @@ class Settings(BaseSettings):
     feedback: Feedback = Feedback()
     sender_check: SenderCheck = SenderCheck()
     receivers: Receivers = Receivers()
+    federation: Federation = Federation()
     relays: dict[Annotated[str, Field(pattern=_NAME)], Relay] = {}
     notify: Notify = Notify()
     metrics: Metrics = Metrics()

@@ -178,6 +178,7 @@ class Daemon:
         self._telling = Telling(engine, settings)
         engine.receivers.rules = wiring.receiver_rules(settings)
         wiring.sender_check(engine.sender_check, settings)
+        wiring.federation(engine, settings)
         engine.delivery.split = hops.split
         engine.routes.on_change = hops.apply
         engine.routes.check = lambda one: wiring.route(self._settings, one)
@@ -273,6 +274,7 @@ class Daemon:
         wiring.apply(engine.context, settings)
         engine.receivers.rules = wiring.receiver_rules(settings)
         wiring.sender_check(engine.sender_check, settings)
+        wiring.federation(engine, settings)
         suppressing.apply(engine, settings)
         _level(settings)
         self._settings = settings

@@ -107,6 +107,10 @@ receiver_trouble = _event(
     "receiver.trouble", _W, "receiver state detail",
     "A receiver refuses this host as a whole, or takes its mail again.",
 )  # fmt: skip
+sender_blocked_elsewhere = _event(
+    "sender.elsewhere", _W, "sender* by why",
+    "Another host blocked a sender with this address; here it is watched.",
+)  # fmt: skip
 host_alarm = _event(
     "host.alarm", _W, "state detail",
     "Many senders together look unusual, or no longer do.",

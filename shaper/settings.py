@@ -15,6 +15,7 @@ from shaper.addresses import address, network
 __all__ = [
     "Admin",
     "Daemon",
+    "Federation",
     "Feedback",
     "Hop",
     "Identity",
@@ -207,6 +208,14 @@ class Suppression(Section):
     web server's TLS in front. Empty: no page and no confirmation mails."""
     confirm_url: Annotated[str, Field(pattern=r"^(https?://[^\s]+)?$")] = ""
     """Where the world finds that page: https://mail.example.org/alive"""
+
+
+class Federation(Section):
+    """Exchange with other hosts: docs/federation.md."""
+
+    enabled: bool = False
+    """Whether facts are left in Redis for mailshaper-federation, and its verdicts
+    are asked at RCPT. While that daemon is away nothing changes for mail."""
 
 
 class Feedback(Section):

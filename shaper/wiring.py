@@ -34,11 +34,13 @@ if TYPE_CHECKING:
     from shaper.core.outcome import Outcome
     from shaper.core.reply import Reply
     from shaper.core.routes import Route
+    from shaper.engine.assembly import Engine
     from shaper.engine.sendercheck import SenderCheck
 
 __all__ = [
     "apply",
     "contact_key",
+    "federation",
     "forward",
     "ingress",
     "limits",
@@ -75,6 +77,11 @@ def apply(context: Context, settings: Settings) -> None:
         settings.feedback.logs or settings.feedback.journal
     )
     context.defer_when_unavailable = settings.redis.when_unavailable == "defer"
+
+
+def federation(engine: Engine, settings: Settings) -> None:
+    """Switch the exchange with the federation daemon on or off."""
+    engine.foreign.enabled = engine.federating.enabled = settings.federation.enabled
 
 
 def receiver_rules(settings: Settings) -> ReceiverRules:

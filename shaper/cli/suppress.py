@@ -111,12 +111,24 @@ def explain(context: typer.Context, address: Address, *, as_json: Json = False) 
         return
     name = str(found["address"])
     if not found["listed"]:
-        say(f"{bland(name)}: nothing is known against it.")
+        say(f"{bland(name)}: nothing is known against it here.")
+        if found["foreign"]:
+            say(folded(_elsewhere(found["foreign"])))
+            say(f"Next: {command('suppress', 'remove', name, reason=True)}")
         return
     for line in _explained(found):
         say(folded(line))
     if found["why"] != "lifted":
         say(f"Next: {command('suppress', 'remove', name, reason=True)}")
+
+
+def _elsewhere(foreign: dict[str, Any]) -> str:
+    what = {
+        "suppress": "mail for it is refused",
+        "caution": "bulk mail for it is refused, but for one message a day",
+    }[foreign["says"]]
+    by = ", ".join(map(bland, foreign["by"])) or "trusted hosts"
+    return f"  Other hosts, since {clock(foreign['since'])}: {what}. Told by {by}."
 
 
 def _explained(found: dict[str, Any]) -> Iterator[str]:
@@ -143,6 +155,8 @@ def _explained(found: dict[str, Any]) -> Iterator[str]:
     words = {"refuse": "refused", "pass": "let through", "probe": "let through (probe)"}
     for kind, name in (("bulk", "bulk senders"), ("personal", "other senders")):
         yield f"  Mail of {name}: {words[found['verdict'][kind]['action']]}."
+    if found["foreign"]:
+        yield _elsewhere(found["foreign"])
     if not found["enforced"]:
         yield "  Nothing is refused now: observing, or [suppression] enabled = false."
     for key, name in (

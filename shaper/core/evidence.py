@@ -77,6 +77,7 @@ class OutcomeKind(StrEnum):
     COMPLAINT = "complaint"
     SUPPRESSED_ATTEMPT = "suppressed_attempt"
     BAD_SENDER = "bad_sender"
+    FOREIGN_ATTEMPT = "foreign_attempt"  # at what only other hosts call dead
 
 
 # How many hard bounces an outcome weighs as. A soft failure says nothing about
@@ -89,7 +90,11 @@ _WEIGHT = {
     OutcomeKind.SUPPRESSED_ATTEMPT: 1.0,
     OutcomeKind.COMPLAINT: 1.5,
     OutcomeKind.BAD_SENDER: 0.05,
+    OutcomeKind.FOREIGN_ATTEMPT: 0.3,
 }
+
+# Neither came back, so neither is in the sender's usual ratio.
+_NO_BOUNCE = frozenset({OutcomeKind.BAD_SENDER, OutcomeKind.FOREIGN_ATTEMPT})
 
 
 class Part(NamedTuple):
@@ -228,7 +233,7 @@ def record_outcome(
                 profile.cusum += weight * math.log(stolen / normal)
                 add_bounces(profile, -0.5 * weight * math.log(normal))
             # What bounces during an alarm is evidence, not this sender's normal.
-            if not profile.flagged and kind is not OutcomeKind.BAD_SENDER:
+            if not profile.flagged and kind not in _NO_BOUNCE:
                 profile.bad += count  # of recipients
         keep = min(1.0, _BOUNCE_MEMORY / (profile.good + profile.bad + 1.0))
         profile.good *= keep

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from shaper.core.sent import Sent
 
 __all__ = [
+    "FederationStore",
     "Gate",
     "Ledger",
     "Recipients",
@@ -234,6 +235,35 @@ class Ledger(Protocol):
     @property
     def routes(self) -> RouteStore:
         """The table of routes."""
+
+    @property
+    def federation(self) -> FederationStore:
+        """Where the federation daemon meets us."""
+
+
+class FederationStore(Protocol):
+    """Where the federation daemon meets us. May raise StateUnavailableError."""
+
+    async def put_facts(self, facts: Sequence[bytes]) -> None:
+        """Append facts (JSON objects) to the stream."""
+
+    async def alive(self) -> bool:
+        """Whether the federation daemon was there within the last minutes."""
+
+    async def peppers(self) -> list[bytes]:
+        """Return the peppers under which tags are made, as base64url text."""
+
+    async def recipients(self, tags: Sequence[str]) -> list[bytes]:
+        """Return the verdict on each tag, b"" where there is none."""
+
+    async def senders(self) -> dict[str, bytes]:
+        """Return the signals about senders by tag."""
+
+    async def count(self, day: str, counts: Mapping[str, int]) -> None:
+        """Add to the host's numbers of a UTC day."""
+
+    async def counted(self, day: str) -> dict[str, int]:
+        """Return the host's numbers of a UTC day."""
 
 
 class RouteStore(Protocol):

@@ -17,6 +17,8 @@ from shaper.engine.casebook import Casebook
 from shaper.engine.confirming import Confirming
 from shaper.engine.delivery import Delivery, Send
 from shaper.engine.digest import Digest
+from shaper.engine.federating import Federating
+from shaper.engine.foreign import ForeignWord
 from shaper.engine.gate import Gatekeeper, Watcher
 from shaper.engine.heldmail import HeldMail
 from shaper.engine.hostalarm import HostAlarm
@@ -61,7 +63,16 @@ class Engine:
         self.host = HostAlarm(context)
         self.senders = Senders(context)
         self.sender_check = SenderCheck(context, self.senders)
-        self.watcher = Watchers(self.host, self.sender_check, watcher or Watcher())
+        federation = context.ledger.federation
+        self.foreign = ForeignWord(context, self.senders, federation)
+        self.federating = Federating(context, federation, lambda: self.foreign.peppers)
+        self.watcher = Watchers(
+            self.host,
+            self.sender_check,
+            self.foreign,
+            self.federating,
+            watcher or Watcher(),
+        )
         self.held = HeldMail(context)
         self.casebook = Casebook(context)
         self.outcomes = Outcomes(context, self.senders, self.casebook, self.watcher)
@@ -94,6 +105,10 @@ class Engine:
             self.gate.login_of,
         )
         self.outcomes.suppression = self.suppression
+        self.outcomes.federation = self.federating
+        self.foreign.suppression = self.suppression
+        self.suppression.foreign = self.foreign
+        self.suppression.overridden = self.federating.overridden
         self.confirming = Confirming(context, self.delivery, self.suppression)
         self.suppression_list = SuppressionList(context, self.suppression)
         self.outbox = Outbox(context)
@@ -104,7 +119,9 @@ class Engine:
             context, self.casebook, self.delivery, self.held, self.outbox, compose
         )
         self.host.notices = self.notices
+        self.foreign.notices = self.notices
         self.receivers = Receivers(context, self.senders, self.notices)
+        self.receivers.heard = self.federating.trouble
         self.outcomes.receivers = self.receivers
         self.routes = Routes(context, context.ledger.routes)
         self.digest = Digest(self, "")
@@ -132,6 +149,7 @@ class Engine:
         self.notices.restore(told_lines)
         self.digest.restore(told_lines)
         self.host.restore(told_lines)
+        self.foreign.restore(told_lines)
         self.outbox.restore(
             line for line in lines if line["event"] in {"hook", "hook-done"}
         )

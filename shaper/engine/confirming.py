@@ -111,6 +111,7 @@ class Confirming:
             return replace(found.free(now, "confirmed by the recipient"), confirmed=now)
 
         await self._suppression.change(entry.address, lift)
+        self._suppression.overridden(entry.address)
         log.info("a suppressed recipient confirmed its address")
         return True
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from shaper.core.case import Case
     from shaper.core.envelope import Envelope
+    from shaper.core.foreign import ForeignSender
     from shaper.core.host import HostDay
     from shaper.core.receivers import ReceiverTrouble
     from shaper.engine.casebook import Casebook
@@ -64,6 +65,9 @@ class Compose(Protocol):
 
     def host(self, alarm: HostDay, now: float) -> Mail:
         """Return the mail of a day on which many senders deviate."""
+
+    def foreign(self, sender: str, signal: ForeignSender, now: float) -> Mail:
+        """Return the mail about a sender that another host blocked."""
 
     def owner(self, case: Case, now: float) -> Mail | None:
         """Return the mail to the account's owner, None when nobody is to get it."""
@@ -204,6 +208,18 @@ class Notices:
             f"{event}.{name or 'host'}.{state}.{now:.0f}.{self._context.instance}",
             {"name": name, "state": state, "detail": detail},
             key=f"{event}.{name}",
+        )
+
+    async def elsewhere(
+        self, sender: str, mark: str, by: Sequence[str], why: str
+    ) -> None:
+        """Tell programs that other hosts blocked this sender. Raises SpoolFullError."""
+        await self._outbox.announce(
+            "sender.elsewhere",
+            f"sender.elsewhere.{mark}",
+            {"sender": sender, "by": list(by), "why": why},
+            key=f"sender.elsewhere.{sender}",
+            sender=sender,
         )
 
     def _first(self, case: Case) -> bool:

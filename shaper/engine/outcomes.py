@@ -80,7 +80,8 @@ class Hearer(Protocol):
 class Outcomes:
     """Takes outcomes of all sources.
 
-    ``suppression`` and ``receivers`` are set where there are such parts. ``counts``
+    ``suppression``, ``receivers`` and ``federation`` are set where there are such
+    parts. ``counts``
     says how many outcomes ended in which of the four words, and how many were
     ``dropped`` because too many waited.
     """
@@ -96,6 +97,7 @@ class Outcomes:
         self.sent = SentMail(context)
         self.suppression: Hearer | None = None
         self.receivers: Hearer | None = None
+        self.federation: Hearer | None = None
         self.counts: Counter[str] = Counter()
         self._parked: deque[tuple[float, Outcome]] = deque(maxlen=_MOST_PARKED)
         self._owed: dict[str, Counter[OutcomeKind]] = {}
@@ -243,7 +245,10 @@ class Outcomes:
         bounce of the address behind a forwarder condemns neither.
         """
         self._watcher.outcome(outcome, sender)
-        for part in (self.suppression if named else None, self.receivers):
+        parts = [self.receivers]
+        if named:
+            parts += [self.suppression, self.federation]
+        for part in parts:
             if part is None:
                 continue
             try:

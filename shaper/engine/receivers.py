@@ -23,7 +23,7 @@ from shaper.core.state import State
 from shaper.core.text import bland
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from shaper.core.outcome import Outcome
     from shaper.engine.context import Context
@@ -54,8 +54,9 @@ class Receivers:
     """The receivers' troubles as this instance sees them."""
 
     def __init__(self, context: Context, senders: Senders, notices: Notices) -> None:
-        """``rules`` may be replaced at a reload."""
+        """``rules`` may be replaced at a reload; ``heard`` hears of what began."""
         self.rules = ReceiverRules()
+        self.heard: Callable[[ReceiverTrouble], None] = lambda _trouble: None
         self._context = context
         self._senders = senders
         self._notices = notices
@@ -135,6 +136,7 @@ class Receivers:
             if trouble.id not in self._told:
                 await self._tell(trouble, "begun")
                 self._told.add(trouble.id)
+                self.heard(trouble)
         now = self._context.clock()
         for name, window in list(self._windows.items()):
             if window.over(now, self.rules.window):

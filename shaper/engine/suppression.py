@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from shaper.core.envelope import Client
+    from shaper.core.foreign import Foreign
     from shaper.core.outcome import Outcome
     from shaper.core.ports import SuppressionStore
     from shaper.core.record import Record
@@ -89,6 +90,18 @@ class Ask(Protocol):
         """Return whether a mail was queued. Raises SpoolFullError."""
 
 
+class ForeignWord(Protocol):
+    """What other hosts say (``shaper.engine.foreign``)."""
+
+    live: bool
+
+    async def check(self, folded: str, sender: str) -> Reply | None:
+        """Return the refusal of a recipient. Raises StateUnavailableError."""
+
+    async def about(self, folded: str) -> Foreign | None:
+        """Return what they say. Raises StateUnavailableError."""
+
+
 class Suppression:
     """The suppression list of this instance."""
 
@@ -105,6 +118,8 @@ class Suppression:
         self.settings = SuppressionSettings()
         self.index = Digests()
         self.ask: Ask | None = None
+        self.foreign: ForeignWord | None = None
+        self.overridden: Callable[[str], None] = lambda _address: None
         self.would = 0  # refusals that observing or being switched off has spared
         self.refused = 0
         self._context = context
@@ -125,17 +140,31 @@ class Suppression:
         Never raises for a Redis that is away. A null envelope sender is never
         refused: a bounce that cannot be delivered helps nobody (RFC 5321 4.5.5).
         """
-        if not len(self.index) or not envelope_sender:
+        foreign = self.foreign if self.foreign and self.foreign.live else None
+        if not envelope_sender or not (len(self.index) or foreign):
             return None
         folded = fold(address)
-        if not folded or key(digest(folded)) not in self.index:
+        listed = bool(folded) and key(digest(folded)) in self.index
+        if not folded or not (listed or foreign):
             return None
         sender = await self._sender(client, envelope_sender)
         try:
-            return await self._judge(folded, sender)
+            reply = await self._judge(folded, sender) if listed else None
+            if reply is None and foreign and not await self._settled(folded, listed):
+                reply = await foreign.check(folded, sender)
         except StateUnavailableError as error:
             log.warning("suppression list not read, mail passes: %s", error)
             return None
+        if reply is not None:
+            self._watcher.suppressed(sender)
+        return reply
+
+    async def _settled(self, folded: str, listed: bool) -> bool:  # noqa: FBT001
+        """Whether what we know ourselves says enough about an address."""
+        entry = (await self.read(folded))[0] if listed else None
+        return entry is not None and bool(
+            entry.lifted or entry.since(self.settings.rules)
+        )
 
     async def _sender(self, client: Client, envelope_sender: str) -> str:
         # As at DATA, with the header still to come: Exim's login field is not known.
@@ -152,7 +181,7 @@ class Suppression:
     async def _judge(self, folded: str, sender: str) -> Reply | None:
         settings, now = self.settings, self._context.clock()
         enforced = settings.enabled and self._context.enforce
-        bulk = await self._bulk(sender)
+        bulk = await self.is_bulk(sender)
         for _ in range(_ROUNDS):
             entry, raw = await self.read(folded)
             found = verdict(
@@ -187,16 +216,14 @@ class Suppression:
             return None
         self.refused += 1
         if found.evidence:
-            await self._attempted(sender, now)
-        self._watcher.suppressed(sender)
+            await self.attempted(sender, OutcomeKind.SUPPRESSED_ATTEMPT)
         return Reply(_GONE, found.lines, Phase.RCPT)
 
-    async def _attempted(self, sender: str, now: float) -> None:
+    async def attempted(self, sender: str, kind: OutcomeKind) -> None:
         """Take an attempt to a dead address as evidence, though nothing is sent."""
-        model = self._context.model
+        model, now = self._context.model, self._context.clock()
 
         def apply(record: Record) -> None:
-            kind = OutcomeKind.SUPPRESSED_ATTEMPT
             record_outcome(record.profile, model, kind, 1, now)
 
         if self._senders.cached(sender) is None:
@@ -204,7 +231,8 @@ class Suppression:
         else:
             self._senders.touch(sender, apply)
 
-    async def _bulk(self, sender: str) -> bool:
+    async def is_bulk(self, sender: str) -> bool:
+        """Whether a sender counts as one of bulk mail."""
         if not sender:
             return False
         record = self._senders.cached(sender)
@@ -230,7 +258,7 @@ class Suppression:
             return
         bulk = False
         try:
-            bulk = await self._bulk(sender)
+            bulk = await self.is_bulk(sender)
             await self.apply(folded, event, bulk=bulk)
         except StateUnavailableError as error:
             log.warning("suppression list not changed yet: %s", error)

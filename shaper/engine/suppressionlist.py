@@ -73,7 +73,8 @@ class SuppressionList:
         address = _address(text)
         entry, _ = await self._list.read(address)
         if entry is None:
-            return {"address": address, "listed": False}
+            foreign = await self._foreign(address)
+            return {"address": address, "listed": False, "foreign": foreign}
         now, rules = self._context.clock(), self._list.settings.rules
         since = entry.since(rules)
         would = {}
@@ -99,6 +100,7 @@ class SuppressionList:
             "confirmed": entry.confirmed or None,
             "lifted": entry.lifted or None,
             "lifted_by": entry.lifted_by,
+            "foreign": await self._foreign(address),
             "enforced": self._list.settings.enabled and self._context.enforce,
         }
 
@@ -141,21 +143,38 @@ class SuppressionList:
         address = _address(text)
         now = self._context.clock()
         before, _ = await self._list.read(address)
-        if before is None or before.why is Why.LIFTED:
+        foreign = await self._foreign(address)
+        if (before is None or before.why is Why.LIFTED) and not foreign:
             raise RefusedError(
                 f"{address} is not on the suppression list",
                 "`mailshaper suppress list` shows what is",
             )
-        result = {"address": address, "was": before.why.value}
+        listed = before is not None and before.why is not Why.LIFTED
+        was = before.why.value if before is not None and listed else "foreign"
+        result = {"address": address, "was": was}
         if change.dry_run:
             return result
 
         def lift(entry: Entry | None) -> Entry | None:
+            entry = entry or (Entry(address) if foreign else None)
             return entry and entry.free(now, f"{change.by}: {change.reason}")
 
         await self._list.change(address, lift)
+        self._list.overridden(address)
         await self._audit(change, "remove", address=address)
         return result
+
+    async def _foreign(self, address: str) -> dict[str, Any]:
+        """Return what trusted hosts say of an address, {} for nothing."""
+        foreign = self._list.foreign
+        found = await foreign.about(address) if foreign else None
+        if found is None:
+            return {}
+        return {
+            "says": "suppress" if found.suppress else "caution",
+            "by": list(found.by),
+            "since": found.since,
+        }
 
     async def confirm(self, change: Change, text: str) -> dict[str, Any]:
         """Mail the confirmation link to an address by hand."""

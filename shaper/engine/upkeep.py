@@ -63,6 +63,8 @@ class Upkeep:
             engine.outcomes.flush,
             engine.receivers.tell,
             engine.host.tell,
+            engine.foreign.tell,
+            engine.federating.flush,
             engine.senders.flush,
             engine.casebook.flush,
         )
@@ -212,6 +214,7 @@ class Upkeep:
             (1.0, self._engine.orders.resume),
             (2.0, self._engine.suppression.refresh),
             (2.0, self._engine.routes.refresh),
+            (10.0, self._engine.foreign.refresh),
             (5.0, self.resynchronise),
             (10.0, self.review),
             (60.0, self._engine.observing.review),

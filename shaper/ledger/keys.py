@@ -22,6 +22,7 @@ spread well over the nodes of a cluster, and the whole index is 64 small sets.
     mailshaper:claim:<digest>          which instance tells of a step, a digest
     mailshaper:{s17}:gone:<digest>     what is known of a suppressed address
     mailshaper:suppressed              stream of the digests that changed
+    mailshaper:federation:...          where the federation daemon meets us
 """
 
 from __future__ import annotations
@@ -121,6 +122,10 @@ class Keys:
     def all_sent(self) -> str:
         """Return the pattern of every bucket of messages that left."""
         return f"{self._prefix}:sent:*"
+
+    def federation(self, what: str) -> str:
+        """Return a key of what the federation daemon reads or writes."""
+        return f"{self._prefix}:federation:{what}"
 
     def claim(self, what: str) -> str:
         """Return the key that says which instance does a thing."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 from shaper.core.ports import StateUnavailableError
 from shaper.ledger.address import client_for
 from shaper.ledger.connection import Connection
+from shaper.ledger.federation import FederationLedger
 from shaper.ledger.keys import INDEXED, Keys, octets, text
 from shaper.ledger.routes import Routes
 from shaper.ledger.scripts import CASE, EPOCH, SAVE, SLOT
@@ -43,6 +44,7 @@ class RedisLedger:
         """``case_days`` is how long a part of a case is kept after its last change."""
         self.suppressed = Suppressed(connection, keys)
         self.routes = Routes(connection, keys)
+        self.federation = FederationLedger(connection, keys)
         self.sent = SentLedger(connection, keys)
         self._connection = connection
         self._keys = keys

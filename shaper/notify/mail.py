@@ -22,6 +22,7 @@ from shaper.core.envelope import Envelope, Recipient
 from shaper.core.quote import shell
 from shaper.core.state import Event, State
 from shaper.core.text import bland
+from shaper.notify.foreign import foreign_page
 from shaper.notify.host import host_page
 from shaper.notify.html import html
 from shaper.notify.owner import owner_notice
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from shaper.core.case import Case
     from shaper.core.evidence import Evidence
+    from shaper.core.foreign import ForeignSender
     from shaper.core.host import HostDay
     from shaper.core.receivers import ReceiverTrouble
 
@@ -177,6 +179,12 @@ class Composer:
         page = host_page(alarm, self._language)
         page.foot = self._words["foot"].format(hostname=self._hostname)
         return self._mail(page, now, page.title, self._id("host", alarm.day))
+
+    def foreign(self, sender: str, signal: ForeignSender, now: float) -> Mail:
+        """Return the mail about a sender that another host blocked."""
+        page = foreign_page(sender, signal, self._language)
+        page.foot = self._words["foot"].format(hostname=self._hostname)
+        return self._mail(page, now, page.title, self._id("foreign", page.title))
 
     def owner(self, case: Case, now: float) -> Mail | None:
         """Return the mail to the account's owner, None when nobody is to get it."""

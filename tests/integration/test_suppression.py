@@ -246,7 +246,11 @@ async def test_changes_are_audited_and_need_a_reason(box):
     with pytest.raises(RefusedError, match="no mail address"):
         await entries.add(CHANGE, "bob")
     await entries.add(Change("root", "r", "x", dry_run=True), BOB)
-    assert (await entries.explain(BOB)) == {"address": BOB, "listed": False}
+    assert (await entries.explain(BOB)) == {
+        "address": BOB,
+        "listed": False,
+        "foreign": {},
+    }
     await entries.add(CHANGE, BOB)
     await entries.add(CHANGE, BOB)  # the answer was lost: once is enough
     await entries.remove(CHANGE, BOB)

@@ -1,0 +1,206 @@
+"""What other hosts say about a recipient or a sender, as this host may use it.
+
+The federation daemon decides whom to believe and leaves its verdicts in Redis,
+under tags: keyed hashes of addresses (federation/PROTOCOL.md, "Tags"). This module
+computes the same tags and says what a verdict means for one message. The two
+programs share no code; a test holds both against the protocol's vectors.
+
+Nobody outside can stop a sender here: a signal about one of ours raises a floor
+under its evidence that is a third of what slows, and adds up with nothing.
+"""
+
+from __future__ import annotations
+
+import hmac
+import math
+import unicodedata
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from shaper.core.plain import loads, moment
+from shaper.core.quote import shell
+from shaper.core.suppression import MARK
+from shaper.core.text import bland
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from shaper.core.profile import Profile
+
+__all__ = [
+    "FLOOR",
+    "Foreign",
+    "ForeignSender",
+    "Stop",
+    "canon",
+    "raise_floor",
+    "read_foreign",
+    "read_sender",
+    "stop",
+    "tags",
+]
+
+_RECIPIENT = b"SM2TP-FED/1 rcpt\n"
+_SENDER = b"SM2TP-FED/1 send\n"
+_TAG = 16  # octets
+_DAY = 86400.0
+_PROBE = 14 * _DAY  # seconds between two probes of what others call dead
+FLOOR = 3.0  # nats of the 9 at which bounces slow a sender
+_NAMED = 3  # organisations in a refusal
+_LONGEST_NAME = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A verdict about a recipient: ``suppress`` or only ``caution``.
+
+    ``by`` names the organisations, ``since`` is the Unix time of the oldest claim
+    that counts.
+    """
+
+    suppress: bool
+    by: tuple[str, ...]
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignSender:
+    """Organisations that blocked a sender with this address, why, and until when."""
+
+    by: tuple[str, ...]
+    why: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """What a verdict means for one message.
+
+    ``probe`` names seconds: of several messages within them one passes as a test,
+    0 for none. ``lines`` are those of the refusal, without the code.
+    """
+
+    lines: tuple[str, ...]
+    probe: float
+
+
+def canon(address: str) -> str:
+    """Return the form of an address that is hashed, "" where it cannot be shared.
+
+    The domain becomes lower-case A-labels without a final dot, an ASCII local part
+    lower case, a quoted one loses quotes that it does not need, another is NFC.
+    Nothing is stripped: ``a+b`` may be dead while ``a`` lives.
+    """
+    local, at, domain = address.rpartition("@")
+    domain = domain.removesuffix(".")
+    if not at or not local or not domain or domain.startswith("["):
+        return ""
+    try:
+        domain = domain.encode("idna").decode("ascii").lower()
+    except UnicodeError:
+        return ""
+    local = unicodedata.normalize("NFC", _unquoted(local))
+    if local.isascii():
+        local = local.lower()
+    if any("\ud800" <= char <= "\udfff" for char in local):
+        return ""  # octets that are no UTF-8
+    return f"{local}@{domain}"
+
+
+def _unquoted(local: str) -> str:
+    """Remove quotes around what is a dot-atom without them (RFC 5321 4.1.2)."""
+    if len(local) < 3 or local[0] != '"' or local[-1] != '"':  # noqa: PLR2004
+        return local
+    bare = local[1:-1].replace("\\", "")
+    atoms = bare.split(".")
+    plain = all(atoms) and not set(bare) & set('()<>[]:;@\\," ')
+    return bare if plain and bare.isprintable() else local
+
+
+def tags(peppers: Iterable[bytes], address: str, *, sender: bool = False) -> list[str]:
+    """Return an address's tag under each pepper, none where it has no tag."""
+    name = canon(address)
+    if not name:
+        return []
+    text = (_SENDER if sender else _RECIPIENT) + name.encode()
+    return [
+        urlsafe_b64encode(hmac.digest(pepper, text, sha256)[:_TAG])
+        .rstrip(b"=")
+        .decode()
+        for pepper in peppers
+    ]
+
+
+def read_foreign(raw: bytes) -> Foreign | None:
+    """Return a stored verdict, None for anything else: it refuses nobody."""
+    try:
+        data = loads(raw)
+        kind, by = data["o"], data["by"]
+        since = moment(data["since"])
+        own = data.get("own", False)
+    except (LookupError, TypeError, AttributeError, ValueError):
+        return None
+    # What we know ourselves is in our own list, with its own ways out.
+    if kind not in {"s", "c"} or own or not isinstance(by, list):
+        return None
+    return Foreign(kind == "s", _names(by), since)
+
+
+def read_sender(raw: bytes) -> ForeignSender | None:
+    """Return a stored signal about a sender, None for anything else."""
+    try:
+        data = loads(raw)
+        by, why, until = data["by"], str(data["why"]), moment(data["until"])
+    except (LookupError, TypeError, ValueError):
+        return None
+    if not isinstance(by, list) or not by:
+        return None
+    return ForeignSender(_names(by), bland(why)[:_LONGEST_NAME], until)
+
+
+def _names(by: list[Any]) -> tuple[str, ...]:
+    return tuple(sorted(bland(str(name))[:_LONGEST_NAME] for name in by))
+
+
+def stop(
+    found: Foreign, address: str, *, bulk: bool, now: float, confirm: str = ""
+) -> Stop | None:
+    """Say what a verdict means for mail of a sender; None lets it pass.
+
+    A cautious verdict stops bulk mail only: for a day, then one message a day may
+    try. A personal message always tries; it is how the truth comes out.
+    """
+    age = now - found.since
+    if found.suppress:
+        probe = _PROBE if age >= _PROBE else 0.0
+    elif bulk:
+        probe = _DAY if age >= _DAY else 0.0
+    else:
+        return None
+    named = ", ".join(found.by[:_NAMED]) or "trusted hosts"
+    if (more := len(found.by) - _NAMED) > 0:
+        named += f" and {more} more"
+    claim = "does not exist" if found.suppress else "may not exist (bulk mail only)"
+    lines = [
+        f"<{address}> {MARK}",
+        f"Reason: this address {claim}, say {named}; we did not see it ourselves",
+        f"Way out: the operator can type: mailshaper suppress remove {shell(address)}",
+    ]
+    if confirm and found.suppress:
+        lines.append(f"The recipient can confirm with the link mailed from {confirm}")
+    return Stop(tuple(f"5.7.1 {_ascii(line)}" for line in lines), probe)
+
+
+def raise_floor(profile: Profile) -> None:
+    """Watch a sender more closely because another host blocked its address.
+
+    The same whether told once or a thousand times, by one or by all.
+    """
+    if math.isfinite(profile.cusum):
+        profile.cusum = max(profile.cusum, FLOOR)
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "backslashreplace").decode()
