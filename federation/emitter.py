@@ -89,11 +89,11 @@ def draft(fact: Fact, pepper: Pepper, share: Share, now: int) -> Draft | None:
         case Bounce():
             found = _bounce(fact, pepper, share, now)
         case Delivered() if share.alive and fact.mail:
-            body = {"last": _hour(fact.at, now)}
-            found = _about(pepper, "rcpt.ok", fact.address, body)
+            last = {"last": _hour(fact.at, now)}
+            found = _about(pepper, "rcpt.ok", fact.address, last)
         case Complaint() if share.complaints:
-            body = {"src": fact.src, "cls": fact.cls}
-            found = _about(pepper, "rcpt.complaint", fact.address, body)
+            said = {"src": fact.src, "cls": fact.cls}
+            found = _about(pepper, "rcpt.complaint", fact.address, said)
         case Blocked() if share.senders:
             found = _blocked(fact, pepper, now)
         case Receiver() if share.receivers:
