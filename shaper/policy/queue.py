@@ -1,0 +1,139 @@
+"""Asks the privileged queue helper (``shaper.queuehelper``) about mail on hold.
+
+One connection per request over its unix socket, as its docstring describes. The
+helper changes nothing that is not on hold, so every request may be asked again:
+after a lost answer, ``states`` tells what became of the message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from shaper.core.ports import ShaperError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+__all__ = ["QueueHelper", "QueueState", "QueueTroubleError"]
+
+_MOST_IDS = 50  # of one request, as the helper has it
+_MOST_ANSWER = 64 * 1024  # octets
+# Seconds. Longer than the helper's own limit for two commands of the MTA, so that
+# an answer is not missed while it works.
+_PATIENCE = 75.0
+
+
+class QueueTroubleError(ShaperError):
+    """The helper does not answer, or could not do it: nothing is known."""
+
+
+class QueueState(StrEnum):
+    """Where the MTA has a message."""
+
+    HELD = "held"
+    QUEUED = "queued"  # on its way, or deferred
+    ABSENT = "absent"  # delivered, deleted, returned, or never there
+
+
+class QueueHelper:
+    """The helper at a socket; it holds no connection open."""
+
+    def __init__(self, path: Path, patience: float = _PATIENCE) -> None:
+        """``patience``: seconds to wait for one answer."""
+        self._path = path
+        self._patience = patience
+
+    async def states(self, queue_ids: Iterable[str]) -> dict[str, QueueState]:
+        """Tell where each message is. Raises QueueTroubleError."""
+        ids = list(dict.fromkeys(queue_ids))
+        found: dict[str, QueueState] = {}
+        for begin in range(0, len(ids), _MOST_IDS):
+            part = ids[begin : begin + _MOST_IDS]
+            *lines, last = await self._ask(" ".join(["state", *part]))
+            if last != "done":
+                raise QueueTroubleError(f"queue helper at {self._path}: {last}")
+            for line in lines:
+                queue_id, _, state = line.partition(" ")
+                found[queue_id] = self._state(state)
+            if missing := [one for one in part if one not in found]:
+                raise self._nonsense(missing)
+        return found
+
+    async def release(self, queue_id: str) -> QueueState:
+        """Let a held message go on now.
+
+        Returns HELD when this did it; else where the message was found, and
+        nothing was changed. Raises QueueTroubleError.
+        """
+        return await self._change("release", queue_id)
+
+    async def requeue(self, queue_id: str) -> QueueState:
+        """Like ``release``, with a new life time; Postfix gives it a new id."""
+        return await self._change("requeue", queue_id)
+
+    async def drop(self, queue_id: str) -> QueueState:
+        """Delete a held message and tell nobody; returns as ``release`` does."""
+        return await self._change("drop", queue_id)
+
+    async def give_back(self, queue_id: str) -> QueueState:
+        """Have the MTA return it to its sender; returns as ``release`` does."""
+        return await self._change("return", queue_id)
+
+    async def _change(self, verb: str, queue_id: str) -> QueueState:
+        lines = await self._ask(f"{verb} {queue_id}")
+        word, _, rest = lines[0].partition(" ")
+        if lines == ["done"]:
+            return QueueState.HELD
+        if len(lines) == 1 and word == "not-held":
+            state = self._state(rest)
+            if state is QueueState.HELD:  # it went on hold in between
+                raise QueueTroubleError(f"{queue_id} was not on hold, now it is")
+            return state
+        raise QueueTroubleError(f"queue helper at {self._path}: {lines[0]}")
+
+    async def _ask(self, request: str) -> list[str]:
+        """Return the lines of the answer, at least one."""
+        try:
+            async with asyncio.timeout(self._patience):
+                reader, writer = await asyncio.open_unix_connection(str(self._path))
+                try:
+                    writer.write(f"{request}\n".encode("ascii"))
+                    answer = await reader.read(_MOST_ANSWER)
+                    while answer and len(answer) < _MOST_ANSWER:
+                        more = await reader.read(_MOST_ANSWER - len(answer))
+                        if not more:
+                            break
+                        answer += more
+                finally:
+                    writer.close()
+        except TimeoutError:
+            raise QueueTroubleError(
+                f"queue helper at {self._path} does not answer"
+            ) from None
+        except OSError as error:
+            raise QueueTroubleError(
+                f"queue helper at {self._path}: {error.strerror or error}"
+            ) from None
+        except UnicodeEncodeError:
+            raise QueueTroubleError(f"{request!r} has no queue id") from None
+        lines = answer.decode("ascii", "replace").splitlines()
+        if not lines or not answer.endswith(b"\n"):
+            raise QueueTroubleError(
+                f"queue helper at {self._path} hung up: is the daemon's user the one"
+                " that it was started for (--user)?"
+            )
+        return lines
+
+    def _state(self, word: str) -> QueueState:
+        try:
+            return QueueState(word)
+        except ValueError:
+            raise self._nonsense(word) from None
+
+    def _nonsense(self, what: object) -> QueueTroubleError:
+        return QueueTroubleError(
+            f"queue helper at {self._path} answers nonsense: {what!r}"
+        )

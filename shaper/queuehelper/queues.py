@@ -1,0 +1,253 @@
+"""The queues of Postfix and Exim: is a message on hold, and four ways out of it.
+
+Both classes have the same methods, and both leave the last word to the mail server:
+Postfix' postsuper is told to look in the queue "hold" only (postsuper(1)), so nobody
+can move the message between our look and its deed. Exim has no such option for
+-Mrm and -Mg (spec, 5.2); there the look comes just before.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+__all__ = ["ABSENT", "HELD", "QUEUED", "Exim", "FailedError", "Postfix", "Queue"]
+
+HELD, QUEUED, ABSENT = "held", "queued", "absent"
+
+_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+_TIME_LIMIT = 30.0  # seconds; a command takes some hundredths
+_MOST_OUTPUT = 64 * 1024  # octets that are read of a command
+_NO_FILE = f"spool read error: {os.strerror(errno.ENOENT)}"
+_SHOWN = 200  # characters of a failed command's words in our answer
+
+
+class FailedError(Exception):
+    """The MTA's command failed, or does not answer."""
+
+
+class Queue(Protocol):
+    """What a mail server's queue can do; an id was checked by ``well_formed``."""
+
+    def well_formed(self, queue_id: str) -> bool:
+        """Whether this is the form of a queue id, and nothing more."""
+
+    def state(self, queue_id: str) -> str:
+        """Return HELD, QUEUED or ABSENT. Raises FailedError."""
+
+    def release(self, queue_id: str) -> bool:
+        """Let it go on now; False if it is not held. Raises FailedError."""
+
+    def requeue(self, queue_id: str) -> bool:
+        """Let it go on with a new life time; False if it is not held."""
+
+    def drop(self, queue_id: str) -> bool:
+        """Delete it and tell nobody; False if it is not held."""
+
+    def give_back(self, queue_id: str) -> bool:
+        """Have the MTA return it to its sender; False if it is not held."""
+
+
+class Postfix:
+    """The queue of one Postfix instance."""
+
+    # Short: microseconds and inode in hexadecimal. Long (enable_long_queue_ids):
+    # seconds and microseconds in base 52, "z", the inode in base 51.
+    _ID: ClassVar = re.compile(
+        r"[0-9A-F]{6,20}"
+        r"|[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{10,16}z"
+        r"[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-y]{1,16}"
+    )
+    # "hold" first: a message leaves it, but does not come back by itself.
+    _QUEUES: ClassVar = ("hold", "incoming", "active", "deferred")
+
+    def __init__(self, commands: Path, config: Path | None = None) -> None:
+        """Ask postconf where the queue is. Raises FailedError."""
+        self._commands = commands
+        self._config = ["-c", str(config)] if config else []
+        said = self._run("postconf", "-h", "queue_directory").strip()
+        self._directory = Path(said)
+        if not self._directory.is_absolute():
+            raise FailedError(f"postconf's queue_directory is {said!r}")
+
+    def well_formed(self, queue_id: str) -> bool:
+        """Whether this is a short or a long queue id (postconf(5))."""
+        return self._ID.fullmatch(queue_id) is not None
+
+    def state(self, queue_id: str) -> str:
+        """Look where its file is; Postfix names the file like the id."""
+        # Twice: between two looks the queue manager may have moved it.
+        for queue in self._QUEUES * 2:
+            if self._is_in(queue, queue_id):
+                return HELD if queue == "hold" else QUEUED
+        return ABSENT
+
+    def release(self, queue_id: str) -> bool:
+        """Move it to the deferred queue and have that message tried at once."""
+        if not self._postsuper("-H", queue_id, "released from hold"):
+            return False
+        self._hurry(queue_id)
+        return True
+
+    def requeue(self, queue_id: str) -> bool:
+        """Send it through pickup and cleanup again; the log tells orig_id."""
+        return self._postsuper("-r", queue_id, "requeued")
+
+    def drop(self, queue_id: str) -> bool:
+        """Delete it."""
+        return self._postsuper("-d", queue_id, "removed")
+
+    def give_back(self, queue_id: str) -> bool:
+        """Expire it now (Postfix 3.5 and later): returned, without an attempt."""
+        if not self._postsuper("-f", queue_id, "expired"):
+            return False
+        self._hurry(queue_id)
+        return True
+
+    def _is_in(self, queue: str, queue_id: str) -> bool:
+        directory = self._directory / queue
+        if (directory / queue_id).is_file():
+            return True
+        # hash_queue_depth: up to three levels of one-character directories.
+        return any(
+            found.is_file()
+            for depth in ("?/", "?/?/", "?/?/?/")
+            for found in directory.glob(depth + queue_id)
+        )
+
+    def _postsuper(self, option: str, queue_id: str, deed: str) -> bool:
+        words = self._run("postsuper", option, queue_id, "hold")
+        return f"{queue_id}: {deed}" in words
+
+    def _hurry(self, queue_id: str) -> None:
+        # Else it waits for the next look into the deferred queue, five minutes.
+        # Whether this works or not, it is on its way.
+        try:
+            self._run("postqueue", "-i", queue_id)
+        except FailedError:
+            return
+
+    def _run(self, command: str, *arguments: str) -> str:
+        code, words = _run(str(self._commands / command), *self._config, *arguments)
+        if code:
+            raise FailedError(f"{command} {code}: {words[:_SHOWN]}")
+        return words
+
+
+class Exim:
+    """The queue of one Exim."""
+
+    # Until 4.97 six-six-two characters of base 62, since then six-eleven-four.
+    _ID: ClassVar = re.compile(
+        r"[0-9A-Za-z]{6}-(?:[0-9A-Za-z]{6}-[0-9A-Za-z]{2}"
+        r"|[0-9A-Za-z]{11}-[0-9A-Za-z]{4})"
+    )
+
+    def __init__(self, program: Path, config: Path | None = None) -> None:
+        """Take the binary, and a configuration file other than its own."""
+        self._program = str(program)
+        self._config = ["-C", str(config)] if config else []
+
+    def well_formed(self, queue_id: str) -> bool:
+        """Whether this is an old or a new message id (spec, 3.4)."""
+        return self._ID.fullmatch(queue_id) is not None
+
+    def state(self, queue_id: str) -> str:
+        """Look at the first line that -bp prints about this one message.
+
+        `` 5m  1.2K ID <sender> *** frozen ***``; a sender cannot end the line
+        that way, because ">" follows it. One that is not there has a line of
+        error below its id.
+        """
+        code, words = self._run("-bp", queue_id)
+        line, _, rest = words.partition("\n")
+        if not code and f" {queue_id} <" in line:
+            return HELD if line.endswith(" *** frozen ***") else QUEUED
+        # A file that is there and cannot be read is not an absent message.
+        if not code and line.endswith(f" {queue_id}") and _NO_FILE in rest:
+            return ABSENT
+        raise FailedError(f"exim -bp {code}: {words[:_SHOWN]}")
+
+    def release(self, queue_id: str) -> bool:
+        """Thaw it and start a delivery that respects retry times."""
+        code, words = self._run("-Mt", queue_id)
+        if code:
+            if self.state(queue_id) == HELD:
+                raise FailedError(f"exim -Mt {code}: {words[:_SHOWN]}")
+            return False
+        # Not waited for: a slow host may take minutes. Should it not start, the
+        # next queue run takes the message.
+        _start(self._program, *self._config, "-Mc", queue_id)
+        return True
+
+    def requeue(self, queue_id: str) -> bool:
+        """Release it: Exim gives up on hosts, not on the age of a message."""
+        return self.release(queue_id)
+
+    def drop(self, queue_id: str) -> bool:
+        """Delete it."""
+        return self._if_held("-Mrm", queue_id)
+
+    def give_back(self, queue_id: str) -> bool:
+        """Cancel it: its sender gets Exim's bounce, nothing is delivered."""
+        return self._if_held("-Mg", queue_id)
+
+    def _if_held(self, option: str, queue_id: str) -> bool:
+        if self.state(queue_id) != HELD:
+            return False
+        code, words = self._run(option, queue_id)
+        if self.state(queue_id) == HELD:
+            raise FailedError(f"exim {option} {code}: {words[:_SHOWN]}")
+        return True
+
+    def _run(self, *arguments: str) -> tuple[int, str]:
+        return _run(self._program, *self._config, *arguments)
+
+
+def _run(*command: str) -> tuple[int, str]:
+    """Return the exit status and the first words of a command.
+
+    Raises FailedError when it cannot start or takes too long.
+    """
+    # A file and not a pipe: a command that says much (-bp names each recipient)
+    # is neither blocked nor ended by it, and we read only the beginning.
+    descriptor = os.memfd_create("output")
+    try:
+        status = subprocess.run(  # noqa: S603 - an id was checked, no shell
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            env=_ENVIRONMENT,
+            cwd="/",
+            check=False,
+            timeout=_TIME_LIMIT,
+        ).returncode
+        words = os.pread(descriptor, _MOST_OUTPUT, 0)
+    except subprocess.TimeoutExpired:
+        raise FailedError(f"{command[0]} does not end") from None
+    except OSError as error:
+        raise FailedError(f"{command[0]}: {error.strerror}") from None
+    finally:
+        os.close(descriptor)
+    return status, words.decode("ascii", "replace")
+
+
+def _start(*command: str) -> None:
+    """Start a command that goes on without us."""
+    try:
+        subprocess.Popen(  # noqa: S603 - an id was checked, no shell
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=_ENVIRONMENT,
+            cwd="/",
+            start_new_session=True,
+        )
+    except OSError:
+        return

@@ -1,0 +1,246 @@
+"""The privileged helper as a process, asked by the daemon's client; real queues."""
+
+import asyncio
+import contextlib
+import socket
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from shaper.policy.queue import QueueHelper, QueueState, QueueTroubleError
+from tests.support import needs
+from tests.support.ending import end
+from tests.support.exim import Exim
+from tests.support.nexthop import NextHop
+from tests.support.postfix import Postfix
+from tests.support.queue_helper import QueueHelperProcess
+from tests.support.submit import ALICE, submit
+from tests.support.waiting import poll_async
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+
+ABSENT_ID = {"postfix": "4jZTvv5wwCzJrJf", "exim": "1xWIUL-0005vW-2S"}
+HOLD = "${if def:authenticated_id}"
+
+
+@contextlib.asynccontextmanager
+async def postfix_queue(*, long_ids=True, hashed=False):
+    main = {
+        "queue_run_delay": "300s",
+        "enable_long_queue_ids": "yes" if long_ids else "no",
+        "smtpd_end_of_data_restrictions": "check_sender_access inline:{"
+        "{held@example.test=HOLD}}",
+    }
+    if hashed:
+        main["hash_queue_names"] = "deferred, defer, hold"
+    async with NextHop() as hop:
+        with Postfix(relay=hop.port, main=main) as postfix:
+
+            def ids():
+                return {one["queue_id"]: one["queue_name"] for one in postfix.queue()}
+
+            with QueueHelperProcess(
+                "--mta", "postfix", "--config", postfix.config
+            ) as process:
+                yield SimpleNamespace(
+                    name="postfix",
+                    port=postfix.submission_port,
+                    ids=ids,
+                    hop=hop,
+                    mta=postfix,
+                    process=process,
+                    helper=QueueHelper(process.socket),
+                )
+
+
+@contextlib.asynccontextmanager
+async def exim_queue(**_):
+    freeze = (
+        "warn\n  senders = held@example.test\n  control = freeze/no_tell\n"
+        "  set acl_m_note = freezing\n"
+    )
+    async with NextHop() as hop:
+        with (
+            Exim(relay=hop.port, acl_data=freeze) as exim,
+            QueueHelperProcess(
+                "--mta", "exim", "--exim", exim._binary, "--config", exim.config
+            ) as process,
+        ):
+            yield SimpleNamespace(
+                name="exim",
+                port=exim.port,
+                ids=lambda: dict.fromkeys(exim.queue()),
+                hop=hop,
+                mta=exim,
+                process=process,
+                helper=QueueHelper(process.socket),
+            )
+
+
+QUEUES = [
+    pytest.param(postfix_queue, {}, id="postfix"),
+    pytest.param(postfix_queue, {"long_ids": False, "hashed": True}, id="short-hashed"),
+    pytest.param(exim_queue, {}, id="exim"),
+]
+
+
+async def hold(queue, count=1):
+    """Submit mail that the server holds; return its ids."""
+    before = set(queue.ids())
+    for number in range(count):
+        await submit(
+            queue.port,
+            account=ALICE,
+            sender="held@example.test",
+            recipients=[f"r{number}@example.net"],
+        )
+    fresh = await poll_async(
+        lambda: len(new := set(queue.ids()) - before) == count and new, "held mail"
+    )
+    return sorted(fresh)
+
+
+def delivered(queue):
+    return [one.recipients for one in queue.hop.transactions]
+
+
+@pytest.mark.parametrize(("make", "options"), QUEUES)
+async def test_each_way_out_of_the_hold(make, options):
+    async with make(**options) as queue:
+        going, again, dropped, returned, staying = await hold(queue, 5)
+        helper, held = queue.helper, QueueState.HELD
+        absent = ABSENT_ID[queue.name]
+        found = await helper.states([going, staying, absent])
+        assert found == {going: held, staying: held, absent: QueueState.ABSENT}
+
+        assert await helper.release(going) is held
+        assert await helper.requeue(again) is held
+        assert await helper.drop(dropped) is held
+        assert await helper.give_back(returned) is held
+
+        await queue.hop.wait_for(3)
+        await poll_async(lambda: set(queue.ids()) == {staying}, "an empty queue")
+        mails = sorted((one.sender, *one.recipients) for one in queue.hop.transactions)
+        assert [one[0] for one in mails] == [
+            "",
+            "held@example.test",
+            "held@example.test",
+        ]
+        assert mails[0][1] == "held@example.test"
+        # each of them a second time: nothing is on hold any more
+        for deed in (helper.release, helper.requeue, helper.drop, helper.give_back):
+            for one in (going, again, dropped, returned):
+                assert await deed(one) is QueueState.ABSENT
+        assert len(queue.hop.transactions) == 3
+        assert (await helper.states([staying])) == {staying: held}
+
+
+@pytest.mark.parametrize(("make", "options"), QUEUES)
+async def test_mail_that_is_not_on_hold_is_left_alone(make, options):
+    async with make(**options) as queue:
+        queue.hop.on("rcpt", "450 4.2.0 later")
+        await submit(queue.port, account=ALICE, recipients=["slow@example.net"])
+        (waiting,) = await poll_async(lambda: sorted(queue.ids()), "deferred mail")
+        helper = queue.helper
+        assert await helper.states([waiting]) == {waiting: QueueState.QUEUED}
+        for deed in (helper.release, helper.requeue, helper.drop, helper.give_back):
+            assert await deed(waiting) is QueueState.QUEUED
+        assert set(queue.ids()) == {waiting}
+
+
+async def test_many_states_need_few_requests():
+    async with exim_queue() as queue:
+        ids = [f"1xWIUL-0005vW-{number:02}" for number in range(60)]
+        found = await queue.helper.states([*ids, *ids])
+        assert found == dict.fromkeys(ids, QueueState.ABSENT)
+        with pytest.raises(QueueTroubleError, match="refused number of queue ids"):
+            await queue.helper.release("1xWIUL-0005vW-00 1xWIUL-0005vW-01")
+        with pytest.raises(QueueTroubleError, match="refused not a queue id"):
+            await queue.helper.states(["ALL"])
+
+
+async def test_another_user_is_not_heard():
+    async with exim_queue() as queue:
+        queue.process.socket.parent.chmod(0o711)
+        queue.process.socket.chmod(0o666)  # the kernel's word counts, not the mode
+        code = (
+            "import os, socket, sys; os.setuid(65534);"
+            "s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
+            "s.sendall(b'state 1xWIUL-0005vW-00\\n'); print(s.recv(100))"
+        )
+        command = [sys.executable, "-I", "-c", code, str(queue.process.socket)]
+        done = await asyncio.to_thread(
+            subprocess.run, command, capture_output=True, timeout=20, check=False
+        )
+        assert b"absent" not in done.stdout
+        assert "refused: user id 65534" in queue.process.journal.read_text()
+
+
+async def test_a_mute_client_does_not_stop_the_others():
+    async with exim_queue() as queue:
+        _, writer = await asyncio.open_unix_connection(str(queue.process.socket))
+        found = await queue.helper.states(["1xWIUL-0005vW-00"])
+        assert found == {"1xWIUL-0005vW-00": QueueState.ABSENT}
+        writer.close()
+
+
+async def test_a_helper_that_is_away_is_trouble_and_comes_back():
+    async with exim_queue() as queue:
+        (held,) = await hold(queue)
+        queue.process.stop()
+        with pytest.raises(QueueTroubleError, match=r"[Cc]onnection refused"):
+            await queue.helper.release(held)
+        queue.process.start()
+        assert await queue.helper.release(held) is QueueState.HELD
+        await queue.hop.wait_for(1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--user", "nobody-at-all", "--socket", "/tmp/x"], "no user nobody-at-all"),
+        (["--user", "root"], "give --socket PATH"),
+        (["--user", "root", "--socket", "s", "--exim", "/nowhere"], "postconf"),
+    ],
+)
+def test_what_it_cannot_start_with_it_names(arguments, words, tmp_path, monkeypatch):
+    needs.root("it refuses to run otherwise")
+    monkeypatch.chdir(tmp_path)
+    if words == "postconf":
+        arguments = [*arguments, "--mta", "postfix", "--config", "/nowhere"]
+    command = [sys.executable, "-I", "-m", "shaper.queuehelper", *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=20, check=False
+    )
+    assert done.returncode == 78
+    assert words in done.stderr
+
+
+async def test_it_takes_the_socket_that_systemd_opened(tmp_path):
+    async with exim_queue() as queue:
+        (held,) = await hold(queue)
+        path = tmp_path / "s"
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            listener.listen()
+            mta = ["--mta", "exim", "--exim", queue.mta._binary]
+            helper = subprocess.Popen(
+                [
+                    "/bin/sh",
+                    "-c",
+                    f"exec 3<&{listener.fileno()}; export LISTEN_FDS=1 LISTEN_PID=$$;"
+                    ' exec "$@"',
+                    "sh",
+                    *(sys.executable, "-I", "-m", "shaper.queuehelper"),
+                    *(*mta, "--config", queue.mta.config, "--user", "root"),
+                ],
+                pass_fds=[listener.fileno()],
+                stderr=subprocess.DEVNULL,
+            )
+        try:
+            assert await QueueHelper(path).release(held) is QueueState.HELD
+            await queue.hop.wait_for(1)
+        finally:
+            end(helper)

@@ -1,0 +1,113 @@
+"""What the privileged helper lets through before any mail server is asked."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import shaper.queuehelper
+from shaper.queuehelper.queues import Exim, Postfix
+from shaper.queuehelper.server import answer
+
+HOME = Path(shaper.queuehelper.__file__).parent
+HOSTILE = [
+    "", "-", "ALL", "-d", "--", "..", "../x", "a b", "*", "?", "4jZTvv5ww\n",
+    "4jZTvv5wwCzJrJf\n", "4jZTvv5wwCzJrJf ", "4jZTvv5wwCzJrJf;id", "$(id)",
+    "4jZTvv5wwCzJrJf/../x", "4jZTvv5wwCzJrJf\0", "\uff11" * 12, "1xWIUL-0005vW-2S\n",
+    "1xWIUL-0005vW", "1xWIUL-0005vW-2S-", "-1xWIUL-0005vW-2", "A" * 200, "A" * 5,
+    "1xWIUL-0005vW-2S-D", "1xWIUL 0005vW 2S", "é" * 12,
+]  # fmt: skip
+
+
+class Recorder:
+    """A queue whose every message is on hold, and that notes what was done."""
+
+    def __init__(self):
+        self.done = []
+
+    def well_formed(self, queue_id):
+        return Postfix._ID.fullmatch(queue_id) is not None
+
+    def state(self, queue_id):
+        self.done.append(("state", queue_id))
+        return "held"
+
+    def _deed(self, name):
+        def do(queue_id):
+            self.done.append((name, queue_id))
+            return True
+
+        return do
+
+    def __getattr__(self, name):
+        return self._deed(name)
+
+
+@pytest.mark.parametrize("queue_id", HOSTILE)
+@pytest.mark.parametrize("mta", [Postfix, Exim])
+def test_only_a_queue_id_is_a_queue_id(mta, queue_id):
+    assert mta._ID.fullmatch(queue_id) is None
+
+
+@pytest.mark.parametrize(
+    ("mta", "queue_id"),
+    [
+        (Postfix, "3F2A21C0042"),
+        (Postfix, "4jZTvv5wwCzJrJf"),
+        (Exim, "1xWIUL-0005vW-2S"),
+        (Exim, "1rDKdV-00000000bQc-3sfP"),
+    ],
+)
+def test_both_forms_of_both_servers(mta, queue_id):
+    assert mta._ID.fullmatch(queue_id)
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        "", "state", "release", "release ", "release 4jZTvv5wwCzJrJf -d",
+        "release 4jZTvv5wwCzJrJf 4jZTvv5xtxzJrJg", "delete 4jZTvv5wwCzJrJf",
+        "RELEASE 4jZTvv5wwCzJrJf", "drop ALL", "give_back 4jZTvv5wwCzJrJf",
+        "state 4jZTvv5wwCzJrJf ALL", "release\t4jZTvv5wwCzJrJf",
+        "state " + " ".join(["4jZTvv5wwCzJrJf"] * 51),
+        "drop 4jZTvv5wwCzJrJf\ndrop 4jZTvv5xtxzJrJg",
+    ],
+)  # fmt: skip
+def test_what_is_no_request_does_nothing(request_line):
+    queue = Recorder()
+    assert answer(request_line, queue).startswith("refused ")
+    assert queue.done == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "deed"),
+    [
+        ("release", "release"),
+        ("requeue", "requeue"),
+        ("drop", "drop"),
+        ("return", "give_back"),
+    ],
+)
+def test_a_verb_does_its_deed_and_no_other(verb, deed):
+    queue = Recorder()
+    assert answer(f"{verb} 4jZTvv5wwCzJrJf", queue) == "done"
+    assert queue.done == [(deed, "4jZTvv5wwCzJrJf")]
+
+
+def test_it_imports_the_standard_library_and_itself_only():
+    found = set()
+    for path in HOME.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Import(names=names):
+                    found |= {one.name.split(".")[0] for one in names}
+                case ast.ImportFrom(module=module):
+                    found.add(module)
+    theirs = {one for one in found if one.split(".")[0] not in sys.stdlib_module_names}
+    assert {".".join(one.split(".")[:2]) for one in theirs} == {"shaper.queuehelper"}
+
+
+def test_it_stays_short_enough_to_be_read():
+    lines = sum(len(path.read_text().splitlines()) for path in HOME.glob("*.py"))
+    assert lines < 600
