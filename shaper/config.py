@@ -30,6 +30,7 @@ from shaper.settings import (
     Daemon,
     Federation,
     Feedback,
+    Friend,
     Hop,
     Identity,
     Log,
@@ -42,6 +43,7 @@ from shaper.settings import (
     Relay,
     Section,
     SenderCheck,
+    Sending,
     Spool,
     States,
     Suppression,
@@ -61,6 +63,7 @@ __all__ = [
 ]
 
 _PREFIX = "MAILSHAPER_"
+_FRIEND = r"^[A-Za-z0-9_-]{1,40}$"
 _NAME = r"^[A-Za-z0-9_.-]{1,64}$"  # of a relay: never taken for host:port or a path
 
 
@@ -92,6 +95,8 @@ class Settings(BaseSettings):
     sender_check: SenderCheck = SenderCheck()
     receivers: Receivers = Receivers()
     federation: Federation = Federation()
+    sending: Sending = Sending()
+    friends: dict[Annotated[str, Field(pattern=_FRIEND)], Friend] = {}
     relays: dict[Annotated[str, Field(pattern=_NAME)], Relay] = {}
     notify: Notify = Notify()
     metrics: Metrics = Metrics()
@@ -119,6 +124,7 @@ class Settings(BaseSettings):
                 "hop.next_hop is one of hop.listen: mail would go in circles"
             )
         self._relays_lead_elsewhere()
+        self._friends_come_safely()
         self._no_listener_twice()
         self._no_password_in_clear()
         if self.daemon.placement == "watch" and not (
@@ -156,12 +162,25 @@ class Settings(BaseSettings):
                     'write "starttls" or "implicit"'
                 )
 
+    def _friends_come_safely(self) -> None:
+        sending = self.sending
+        if sending.listen and not (sending.certificate and sending.key):
+            raise ValueError(
+                "sending.listen: friends log in over TLS only; set sending.certificate "
+                "and sending.key"
+            )
+        if self.friends and not sending.listen:
+            raise ValueError("friends: there is no sending.listen where they log in")
+        if sending.listen and self.daemon.placement != "hop":
+            raise ValueError('sending.listen: only daemon.placement "hop" takes mail')
+
     def listener_at(self, place: str) -> str:
         """Return the key of our own listener at an address, "" when there is none."""
         for key, listeners in (
             ("hop.listen", self.hop.listen),
             ("policy.listen", self.policy.listen),
             ("feedback.lmtp", self.feedback.lmtp),
+            ("sending.listen", self.sending.listen),
             ("metrics.listen", [self.metrics.listen]),
             ("suppression.confirm_listen", [self.suppression.confirm_listen]),
         ):
@@ -175,6 +194,7 @@ class Settings(BaseSettings):
         taken = [("hop.listen", own) for own in self.hop.listen]
         taken += [("policy.listen", own) for own in self.policy.listen]
         taken += [("feedback.lmtp", own) for own in self.feedback.lmtp]
+        taken += [("sending.listen", own) for own in self.sending.listen]
         for key, one in (
             ("metrics.listen", self.metrics.listen),
             ("suppression.confirm_listen", self.suppression.confirm_listen),
@@ -360,7 +380,7 @@ def _near(key: str) -> str:
 def changed(old: Settings, new: Settings) -> tuple[list[str], list[str]]:
     """Return the keys that differ: those a reload applies, those it cannot."""
     live = {"hop", "identity", "states", "trickle", "spool", "notify", "log"}
-    live |= {"sender_check", "receivers"}
+    live |= {"sender_check", "receivers", "federation"}
     single = {"daemon.enforce", "redis.when_unavailable", "policy.login_ttl"}
     single |= {"privacy.retention_days", "suppression.enabled"}
     single |= {"suppression.soft_bounces", "suppression.soft_retry"}
@@ -369,6 +389,8 @@ def changed(old: Settings, new: Settings) -> tuple[list[str], list[str]]:
     restart: list[str] = []
     if old.relays != new.relays:
         applied.append("relays")
+    if old.friends != new.friends:
+        applied.append("friends")
     for name in _keys():
         section, _, key = name.partition(".")
         before = getattr(getattr(old, section), key)

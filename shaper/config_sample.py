@@ -10,9 +10,15 @@ import sys
 from typing import Any
 
 from shaper.config import sections
-from shaper.settings import Relay
+from shaper.settings import Friend, Relay
 
 __all__ = ["sample", "shown"]
+
+_EXAMPLES = {
+    "next_hop": "relay.example.net:25",
+    "password_file": "/etc/mailshaper/friend.password",
+    "domains": ["asso.example"],
+}
 
 
 def sample() -> str:
@@ -30,11 +36,12 @@ def sample() -> str:
             lines += ["", *_comment(text)]
             default = item.get_default(call_default_factory=True)
             lines.append(f"#{key} = {shown(default)}")
-    lines += ["", f"# {(Relay.__doc__ or '').strip()}", "# [relays.NAME]"]
-    for key, item in Relay.model_fields.items():
-        text = " ".join((item.description or "").split())
-        given = "relay.example.net:25" if item.is_required() else item.default
-        lines += ["", *_comment(text), f"# {key} = {shown(given)}"]
+    for name, kind in (("friends", Friend), ("relays", Relay)):
+        lines += ["", f"# {(kind.__doc__ or '').strip()}", f"# [{name}.NAME]"]
+        for key, item in kind.model_fields.items():
+            text = " ".join((item.description or "").split())
+            given = _EXAMPLES[key] if item.is_required() else item.default
+            lines += ["", *_comment(text), f"# {key} = {shown(given)}"]
     return "\n".join(lines) + "\n"
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from shaper import journal, observation, suppressing, systemd, wiring
 from shaper.admin import AdminServer
+from shaper.admin_friends import friend_commands
 from shaper.admin_intake import intake_commands
 from shaper.admin_learn import learn_commands
 from shaper.admin_proofs import proof_commands
@@ -43,6 +44,7 @@ from shaper.metrics.monitor import Monitor
 from shaper.policy.postfix import PolicyServer
 from shaper.refits import Refits
 from shaper.smtp.forward import NextHop
+from shaper.smtp.friend import FriendSession
 from shaper.smtp.ingress import Ingress
 from shaper.smtp.routing import Hops
 from shaper.spool.spool import FileSpool
@@ -73,6 +75,7 @@ class Daemon:
         self._stop = asyncio.Event()
         self._exit: contextlib.AsyncExitStack = contextlib.AsyncExitStack()
         self._ingress: Ingress | None = None
+        self._friends: Ingress | None = None
         self._switching: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -210,6 +213,7 @@ class Daemon:
             | intake_commands(feedback.intake)
             | receiver_commands(engine.receivers)
             | route_commands(engine.routes)
+            | friend_commands(engine.friends)
             | learn_commands(Learned(engine.context, engine.senders)),
         )
         await admin.start(settings.admin_socket, settings.admin.group)
@@ -236,6 +240,19 @@ class Daemon:
         self._sockets.push_async_callback(ingress.stop, settings.daemon.grace)
         for address in settings.hop.listen:
             await _open(address, ingress.listen, ingress.listen_unix)
+        if settings.sending.listen:
+            friends = self._friends = Ingress(
+                wiring.friends(settings),
+                engine.gate,
+                self._hop,
+                recipients=engine.suppression,
+                hops=self._hops,
+                guests=engine.friends,
+                session=FriendSession,
+            )
+            self._sockets.push_async_callback(friends.stop, settings.daemon.grace)
+            for address in settings.sending.listen:
+                await _open(address, friends.listen, friends.listen_unix)
 
     async def _remember(
         self, engine: Engine, ledger: RedisLedger, queue_id: str, login: str
@@ -265,6 +282,8 @@ class Daemon:
         try:
             self._telling.apply(settings)
             self._hop.apply(wiring.forward(settings))
+            if self._friends is not None:
+                self._friends.apply(wiring.friends(settings))
         except ConfigError as error:
             log.error("configuration not reloaded: %s", error)
             return

@@ -17,6 +17,7 @@ __all__ = [
     "Daemon",
     "Federation",
     "Feedback",
+    "Friend",
     "Hop",
     "Identity",
     "Log",
@@ -29,6 +30,7 @@ __all__ = [
     "Relay",
     "Section",
     "SenderCheck",
+    "Sending",
     "Spool",
     "States",
     "Suppression",
@@ -268,6 +270,30 @@ class Relay(Section):
     """User name for AUTH. Empty: no AUTH."""
     password_file: OptionalPath = None
     """File with the password, readable by mailshaper only."""
+    friend: bool = False
+    """Whether it is a friendly host's shaper; friends' mail is never sent there."""
+
+
+class Sending(Section):
+    """Mail of friendly hosts that we deliver for them: docs/friends.md."""
+
+    listen: list[Address] = []
+    """Addresses where friends log in, TLS required. An empty list: nobody does."""
+    certificate: OptionalPath = None
+    """File with the certificate chain of that listener (PEM)."""
+    key: OptionalPath = None
+    """File with its key."""
+
+
+class Friend(Section):
+    """A friendly host whose mail we deliver for it, one hop only."""
+
+    password_file: Path
+    """File with the password of this friend, readable by mailshaper only."""
+    domains: Annotated[list[str], Field(min_length=1)]
+    """Domains that it may write from; all else is refused."""
+    daily: Count = 2000
+    """Recipients a day (UTC) at most."""
 
 
 class Notify(Section):

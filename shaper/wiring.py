@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import ssl
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from shaper.addresses import address
@@ -23,7 +25,7 @@ from shaper.notify.mail import Composer, NoticeSettings
 from shaper.settings import Relay
 from shaper.smtp.callout import Callout
 from shaper.smtp.mailable import Mailable
-from shaper.smtp.settings import ForwardSettings, IngressSettings
+from shaper.smtp.settings import ForwardSettings, FriendAccount, IngressSettings
 from shaper.spool.spool import Limits
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ __all__ = [
     "contact_key",
     "federation",
     "forward",
+    "friends",
     "ingress",
     "limits",
     "outcome_of",
@@ -79,9 +82,42 @@ def apply(context: Context, settings: Settings) -> None:
     context.defer_when_unavailable = settings.redis.when_unavailable == "defer"
 
 
+def friends(settings: Settings) -> IngressSettings:
+    """Return what the friends' listener needs. Raises ConfigError."""
+    accounts = {}
+    for name, one in settings.friends.items():
+        password = _password(f"friends.{name}.password_file", one.password_file)
+        if not password:
+            raise ConfigError(
+                f"friends.{name}.password_file: {one.password_file} is empty"
+            )
+        domains = frozenset(domain.lower() for domain in one.domains)
+        accounts[name] = FriendAccount(password, domains)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    sending = settings.sending
+    try:
+        context.load_cert_chain(str(sending.certificate), str(sending.key))
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"sending.certificate {sending.certificate}, sending.key {sending.key}: "
+            f"{error}"
+        ) from error
+    return replace(
+        ingress(settings),
+        allow=("0.0.0.0/0", "::/0"),
+        xclient_from=(),
+        login_header="",
+        trust_auth_parameter=False,
+        tls=context,
+        friends=accounts,
+    )
+
+
 def federation(engine: Engine, settings: Settings) -> None:
-    """Switch the exchange with the federation daemon on or off."""
+    """Tell the engine of the federation daemon and of friends."""
     engine.foreign.enabled = engine.federating.enabled = settings.federation.enabled
+    engine.friends.quotas = {k: one.daily for k, one in settings.friends.items()}
+    engine.friends.domains = {k: one.domains for k, one in settings.friends.items()}
 
 
 def receiver_rules(settings: Settings) -> ReceiverRules:
@@ -169,7 +205,8 @@ def route(settings: Settings, one: Route) -> ForwardSettings:
         password = _password(f"relays.{one.hop}.password_file", relay.password_file)
     except ConfigError as error:
         raise ValueError(str(error)) from error
-    return _reaching(settings, relay.next_hop, tls, relay.user, password)
+    reaching = _reaching(settings, relay.next_hop, tls, relay.user, password)
+    return replace(reaching, friend=relay.friend)
 
 
 def _password(key: str, path: Path | None) -> str:

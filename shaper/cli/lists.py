@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "audit_line",
     "case_lines",
+    "friend_lines",
     "message_lines",
     "queue_total",
     "receiver_lines",
@@ -206,3 +207,16 @@ def _value(value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return bland(json.dumps(value))
+
+
+def friend_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """List friendly hosts, each with those below it that sent most today."""
+    for row in rows:
+        domains = ", ".join(map(bland, row["domains"]))
+        sent = f"{row['sent']} of {row['quota']} recipients today"
+        yield f"{bland(row['friend'])}: {sent}"
+        yield folded(f"    may write from {domains}")
+        for one in row["senders"]:
+            yield f"    {one['sent']:>6}  {bland(one['sender'])}"
+    if not rows:
+        yield "No friends: nobody's mail is delivered for them (docs/friends.md)."

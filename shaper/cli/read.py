@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
     app.command()(status)
     app.command()(cases)
     app.command()(receivers)
+    app.command()(friends)
     app.command()(show)
     app.command()(explain)
     queue = typer.Typer(
@@ -87,6 +88,19 @@ def receivers(context: typer.Context, *, as_json: Json = False) -> None:
     from shaper.cli.lists import receiver_lines
 
     for line in receiver_lines(result):
+        say(line)
+
+
+def friends(context: typer.Context, *, as_json: Json = False) -> None:
+    """List friendly hosts whose mail we deliver: today's recipients, who sent most."""
+    result = client(context).ask("friends")
+    if as_json:
+        for one in result:
+            print_json(one)
+        return
+    from shaper.cli.lists import friend_lines
+
+    for line in friend_lines(result):
         say(line)
 
 

@@ -95,7 +95,9 @@ class Client:
     """Who gave the message to the MTA, as the MTA tells by XFORWARD or XCLIENT.
 
     Without either, these are the facts of the connection itself. ``ident`` is
-    the MTA's queue id; ``login`` is only what XCLIENT LOGIN said.
+    the MTA's queue id; ``login`` is only what XCLIENT LOGIN said. ``friend`` names
+    the friendly host that logged in on the friends' listener: nothing a client says
+    can set it.
     """
 
     address: str = ""
@@ -105,3 +107,4 @@ class Client:
     source: str = ""
     ident: str = ""
     login: str = ""
+    friend: str = ""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FederationStore",
     "Gate",
+    "Guests",
     "Ledger",
     "Recipients",
     "RouteStore",
@@ -325,6 +326,13 @@ class Recipients(Protocol):
         self, client: Client, envelope_sender: str, address: str
     ) -> Reply | None:
         """Return the refusal of a recipient, None when it may be written to."""
+
+
+class Guests(Protocol):
+    """Friendly hosts whose mail is taken, as the SMTP ingress sees them."""
+
+    def room(self, friend: str, recipients: int) -> bool:
+        """Whether so many recipients more are within the friend's daily quota."""
 
 
 class Gate(Protocol):

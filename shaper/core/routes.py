@@ -1,9 +1,11 @@
 """Which next hop takes a recipient's mail, when it is not the configured one.
 
-A route is a domain (``orange.fr``; ``.orange.fr`` is the domain and all below it)
-or a group of receivers (``orange``), and the next hop: ``host:port``, a socket's
-path, or the name of a relay of the configuration. The closest wins: the domain
-itself, then the longest dotted one, then the group. Pure values.
+A route is a domain (``orange.fr``; ``.orange.fr`` is the domain and all below it),
+a group of receivers (``orange``), or an envelope sender (``from:ada@asso.example``,
+``from:asso.example`` for its whole domain), and the next hop: ``host:port``, a
+socket's path, or the name of a relay of the configuration. The closest wins: the
+domain itself, then the longest dotted one, the group, the sender, its domain. Pure
+values.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Route", "RouteTable", "pattern"]
 
+_FROM = "from:"
 _DOMAIN = re.compile(r"\.?([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}")
 
 
@@ -42,8 +45,11 @@ class RouteTable:
     version: int = 0
     routes: Mapping[str, Route] = field(default_factory=dict)
 
-    def find(self, address: str) -> Route | None:
-        """Return the route of a recipient, None when it goes the common way."""
+    def find(self, address: str, sender: str = "") -> Route | None:
+        """Return the route of a recipient, None when it goes the common way.
+
+        ``sender`` is the envelope sender.
+        """
         routes = self.routes
         if not routes:
             return None
@@ -56,7 +62,15 @@ class RouteTable:
                 return found
             _, dot, below = rest[1:].partition(".")
             rest = dot + below
-        return routes.get(group(domain))
+        if found := routes.get(group(domain)):
+            return found
+        return self._of_sender(sender) if sender else None
+
+    def _of_sender(self, sender: str) -> Route | None:
+        local, at, domain = sender.rpartition("@")
+        domain = _ascii(domain)
+        found = self.routes.get(f"{_FROM}{local.lower()}{at}{domain}")
+        return found or self.routes.get(f"{_FROM}{domain}")
 
     def put(self, route: Route) -> RouteTable:
         """Return the table with a route more, or another one for its pattern."""
@@ -91,12 +105,24 @@ class RouteTable:
 
 
 def pattern(text: str) -> str:
-    """Return a domain or group as routes are named. Raises ValueError."""
+    """Return a domain, group or sender as routes are named. Raises ValueError."""
+    if text.lower().startswith(_FROM):
+        local, at, domain = text[len(_FROM) :].rpartition("@")
+        name, local = _ascii(domain), local.strip().lower()
+        if (
+            name.startswith(".")
+            or not _DOMAIN.fullmatch(name)
+            or bool(at) != bool(local)
+        ):
+            raise ValueError(f"{text[:100]!r} names no sender: from:ada@example.org")
+        return f"{_FROM}{local}{at}{name}"
     name = _ascii(text)
     if name in GROUPS and name != OTHER:
         return name
     if not _DOMAIN.fullmatch(name):
-        raise ValueError(f"{text[:100]!r} is neither a domain nor a receiver group")
+        raise ValueError(
+            f"{text[:100]!r} is neither a domain, nor a receiver group, nor from:SENDER"
+        )
     return name
 
 

@@ -19,6 +19,7 @@ from shaper.engine.delivery import Delivery, Send
 from shaper.engine.digest import Digest
 from shaper.engine.federating import Federating
 from shaper.engine.foreign import ForeignWord
+from shaper.engine.friends import Friends
 from shaper.engine.gate import Gatekeeper, Watcher
 from shaper.engine.heldmail import HeldMail
 from shaper.engine.hostalarm import HostAlarm
@@ -65,12 +66,14 @@ class Engine:
         self.sender_check = SenderCheck(context, self.senders)
         federation = context.ledger.federation
         self.foreign = ForeignWord(context, self.senders, federation)
+        self.friends = Friends(context, federation)
         self.federating = Federating(context, federation, lambda: self.foreign.peppers)
         self.watcher = Watchers(
             self.host,
             self.sender_check,
             self.foreign,
             self.federating,
+            self.friends,
             watcher or Watcher(),
         )
         self.held = HeldMail(context)

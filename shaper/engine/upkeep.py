@@ -215,6 +215,7 @@ class Upkeep:
             (2.0, self._engine.suppression.refresh),
             (2.0, self._engine.routes.refresh),
             (10.0, self._engine.foreign.refresh),
+            (5.0, self._engine.friends.refresh),
             (5.0, self.resynchronise),
             (10.0, self.review),
             (60.0, self._engine.observing.review),

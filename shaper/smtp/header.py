@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from email.errors import MessageError
 from email.header import decode_header, make_header
 
+from shaper.smtp.trace import RELAYED
+
 __all__ = ["HeaderFacts", "read_header", "split_header", "without_fields"]
 
 _USERID = re.compile(rb"by [^\s()]+ \([^()\s]+, from userid (\d{1,10})\)")
@@ -29,6 +31,7 @@ class HeaderFacts:
     author: str = ""
     received: int = 0  # Received fields
     own_marks: int = 0  # of these, ours
+    relayed: int = 0  # of these, written by a host that relayed it for a friend
     userid: str = ""  # of the topmost Received, when Postfix wrote one
     logins: list[str] = field(default_factory=list)  # values of the login field
     login_spans: list[tuple[int, int]] = field(default_factory=list)
@@ -102,6 +105,7 @@ def _note_received(facts: HeaderFacts, value: bytes, own_mark: bytes) -> None:
         facts.userid = match[1].decode("ascii")
     facts.received += 1
     facts.own_marks += value.startswith(own_mark)
+    facts.relayed += bool(RELAYED.match(value[:_MAX_RAW]))
 
 
 def _plain(value: bytes) -> str:

@@ -1,13 +1,13 @@
 """Who sent a message: the one place that decides which word is believed.
 
-Pure. In falling order of trust: the login that Postfix told its policy service
-for this queue id, the login of XCLIENT, the login that Exim adds (its field or
-AUTH=, each only when configured), the uid of local submission, and as a last
-resort the envelope sender. A field that the writer of a message can forge
-decides nothing: the login field counts only when the operator named it and
-exactly one copy is there, since Exim removes a client's copy before it adds
-its own; the uid is read from the topmost Received only when the MTA says that
-the message was submitted locally.
+Pure. In falling order of trust: the friendly host that logged in here, the login that
+Postfix told its policy service for this queue id, the login of XCLIENT, the login
+that Exim adds (its field or AUTH=, each only when configured), the uid of local
+submission, and as a last resort the envelope sender. A field that the writer of a
+message can forge decides nothing: the login field counts only when the operator named
+it and exactly one copy is there, since Exim removes a client's copy before it adds
+its own; the uid is read from the topmost Received only when the MTA says that the
+message was submitted locally.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ def identify(
     A thief may send with the null path too: it belongs to nobody only where
     nothing better than the envelope tells who sent it.
     """
+    if client.friend:
+        return f"friend:{client.friend}"
     for login in (policy_login, client.login):
         if login and (identity := _login(login)):
             return identity
@@ -52,9 +54,7 @@ def identify(
     if client.source.upper() == "LOCAL" and header.userid:
         return f"uid:{int(header.userid)}"
     # RFC 5321 4.5.5: what is left are bounces, and they belong to nobody.
-    if envelope.is_null:
-        return ""
-    return f"from:{envelope.sender.casefold()}"
+    return "" if envelope.is_null else f"from:{envelope.sender.casefold()}"
 
 
 def _login(text: str) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from shaper.core.ports import Gate, Recipients
+    from shaper.core.ports import Gate, Guests, Recipients
     from shaper.smtp.forward import NextHop
     from shaper.smtp.routing import Hops
     from shaper.smtp.settings import IngressSettings
@@ -32,7 +32,7 @@ _BYE = "421 4.3.2 Shutting down"
 class Ingress:
     """Accepts mail for ``gate`` to judge and ``hop`` to take."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         settings: IngressSettings,
         gate: Gate,
@@ -42,11 +42,16 @@ class Ingress:
         new_id: Callable[[], str] | None = None,
         recipients: Recipients | None = None,
         hops: Hops | None = None,
+        guests: Guests | None = None,
+        session: type[Session] = Session,
     ) -> None:
         """``recipients`` may refuse some before the next hop is asked.
 
-        ``hops`` are the next hops of routes.
+        ``hops`` are the next hops of routes, ``session`` is how one speaks here,
+        ``guests`` counts what friendly hosts send.
         """
+        self._guests = guests
+        self._session = session
         self._hops = hops
         self._settings = settings
         self._recipients = recipients
@@ -71,7 +76,7 @@ class Ingress:
         """Listen on an address; may be called for several. Raises OSError."""
         shared = self._prepare()
         server = await shared.loop.create_server(
-            lambda: Session(shared),
+            lambda: self._session(shared),
             host,
             port,
             backlog=_BACKLOG,
@@ -83,7 +88,7 @@ class Ingress:
         """Listen on a unix socket; its permissions say who may speak."""
         shared = self._prepare()
         server = await shared.loop.create_unix_server(
-            lambda: Session(shared), path, backlog=_BACKLOG
+            lambda: self._session(shared), path, backlog=_BACKLOG
         )
         self._servers.append(server)
 
@@ -124,5 +129,6 @@ class Ingress:
                 new_id=self._new_id,
                 recipients=self._recipients,
                 hops=self._hops,
+                guests=self._guests,
             )
         return self._shared

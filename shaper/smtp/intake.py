@@ -75,6 +75,7 @@ class Intake:
         size_limit: int,
         protocol: tuple[bool, bool],
         read: Callable[[], Awaitable[bytes]],
+        vet: Callable[[HeaderFacts], Reply | None] = lambda _facts: None,
     ) -> None:
         self._settings = settings
         self._gate = gate
@@ -88,6 +89,7 @@ class Intake:
         self._limit = size_limit
         self._protocol = protocol
         self._read = read
+        self._vet = vet
         self._endless = False  # no end of the header within the limit
         self._scanner = DataScanner(settings.max_line)
 
@@ -118,11 +120,12 @@ class Intake:
         facts = read_header(
             data[:end], own_mark(settings.hostname), settings.login_header
         )
-        if (
+        looping = (
             facts.received > settings.max_received
             or facts.own_marks > settings.max_own_marks
-        ):
-            return await self._refuse(_LOOP)
+        )
+        if refusal := _LOOP if looping else self._vet(facts):
+            return await self._refuse(refusal)
         submission = await self._submission(facts)
         decision = await self._gate.decide(submission)
         if facts.login_spans:
@@ -195,8 +198,9 @@ class Intake:
     def _trace(self, envelope: Envelope) -> bytes:
         extended, tls = self._protocol
         utf8 = envelope.parameter("SMTPUTF8") is not None
-        word = protocol_name(extended=extended, tls=tls, utf8=utf8)
-        return trace_field(self._settings.hostname, word, self._id, self._now)
+        friend = self._client.friend
+        word = protocol_name(extended=extended, tls=tls, utf8=utf8, login=bool(friend))
+        return trace_field(self._settings.hostname, word, self._id, self._now, friend)
 
     async def _refuse(self, reply: Reply) -> Reply:
         await self._transaction.abandon()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from shaper.core.reply import Phase, Reply
 from shaper.core.routes import RouteTable
 from shaper.smtp.forward import NextHop
 from shaper.smtp.send import send
@@ -18,11 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from shaper.core.envelope import Client, Envelope
-    from shaper.core.reply import Reply
     from shaper.core.routes import Route
     from shaper.smtp.settings import ForwardSettings
 
-__all__ = ["Hops"]
+__all__ = ["ONE_HOP", "Hops"]
+
+ONE_HOP = Reply(
+    554,
+    ("5.7.1 One hop only: mail that came from a friend goes to no other friend",),
+    Phase.RCPT,
+)
 
 log = logging.getLogger(__name__)
 
@@ -56,11 +62,11 @@ class Hops:
             hop.close()
         self._hops.clear()
 
-    def of(self, address: str) -> NextHop:
-        """Return the next hop of a recipient."""
+    def of(self, address: str, sender: str = "") -> NextHop:
+        """Return the next hop of a recipient, or of an envelope sender's mail."""
         if not self._table.routes:
             return self.common
-        route = self._table.find(address)
+        route = self._table.find(address, sender)
         if route is None:
             return self.common
         key = _key(route)
@@ -80,7 +86,7 @@ class Hops:
             return [list(positions)]
         parts: dict[int, list[int]] = {}
         for position in positions:
-            hop = self.of(envelope.recipients[position].address)
+            hop = self.of(envelope.recipients[position].address, envelope.sender)
             parts.setdefault(id(hop), []).append(position)
         return list(parts.values())
 
@@ -95,7 +101,9 @@ class Hops:
 
         If routes changed since, all of it still goes to one next hop.
         """
-        hop = self.of(envelope.recipients[recipients[0]].address)
+        hop = self.of(envelope.recipients[recipients[0]].address, envelope.sender)
+        if client.friend and hop.settings.friend:
+            return {}, ONE_HOP  # a route that came while the message was held
         return await send(hop, envelope, client, chunks, recipients)
 
     def close(self) -> None:

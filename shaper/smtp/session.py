@@ -30,11 +30,13 @@ from shaper.smtp.parameters import (
     parse_path,
 )
 from shaper.smtp.refusals import tell_refusals
+from shaper.smtp.routing import ONE_HOP
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from shaper.smtp.forward import HopTransaction, NextHop
+    from shaper.smtp.header import HeaderFacts
     from shaper.smtp.shared import Shared
 
 __all__ = ["Session"]
@@ -292,11 +294,16 @@ class Session(Connection):
     async def smtp_EHLO(self, hostname: str) -> None:  # noqa: N802
         """RFC 5321 4.1.1.1."""
         await self._hello(hostname, extended=True)
-        lines = self._shared.keywords(
-            xclient=self._shared.may_xclient(self._peer),
-            starttls=bool(self.tls_context) and self._tls_protocol is None,
-        )
-        self._out += lines
+        self._out += self._shared.keywords(*self._keywords())
+
+    def _keywords(self) -> list[str]:
+        """Return what this session offers beside what concerns the message."""
+        found = ["XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE"]
+        if self._shared.may_xclient(self._peer):
+            found.append("XCLIENT NAME ADDR PORT PROTO HELO LOGIN")
+        if self.tls_context and self._tls_protocol is None:
+            found.append("STARTTLS")
+        return found
 
     async def smtp_MAIL(self, arg: str | None) -> None:  # noqa: N802
         """RFC 5321 4.1.1.2: answered here, offered to the next hop with RCPT."""
@@ -344,7 +351,11 @@ class Session(Connection):
                 # Our own word: no offer, so nobody takes it for the next hop's.
                 self._owed.append((None, refusal))
                 return
-        hop = self._shared.hop_of(address)
+        hop = self._shared.hop_of(address, self._sender)
+        if self._client.friend and hop.settings.friend:
+            # RFC 3463 3.8, X.7.1: one hop between friends, never a second.
+            self._owed.append((None, ONE_HOP))
+            return
         transaction = self._transaction
         if transaction is not None and hop is not self._hop:
             # RFC 5321 4.5.3.1.10: 452, and the client sends these again. One
@@ -387,6 +398,7 @@ class Session(Connection):
             size_limit=shared.size_limit,
             protocol=(self._extended, self._tls_protocol is not None),
             read=self._content,
+            vet=self._vet,
         )
         reply = await intake.run()
         self._inbox = intake.rest + self._rest()
@@ -397,6 +409,9 @@ class Session(Connection):
         if shared.closing:
             self._say("421 4.3.2 Shutting down")
             self._goodbye()
+
+    def _vet(self, facts: HeaderFacts) -> Reply | None:
+        """Return what speaks against a header; the MTA's mail is not vetted."""
 
     async def smtp_RSET(self, arg: str | None) -> None:  # noqa: N802
         """RFC 5321 4.1.1.5."""

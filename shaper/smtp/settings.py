@@ -8,13 +8,14 @@ of giving up on us, which would leave the fate of the message unknown.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Mapping
 
-__all__ = ["ForwardSettings", "IngressSettings"]
+__all__ = ["ForwardSettings", "FriendAccount", "IngressSettings"]
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 
@@ -47,6 +48,16 @@ class IngressSettings:
     login_header: str = ""
     trust_auth_parameter: bool = False  # MAIL ... AUTH=, RFC 4954 5
     tls: ssl.SSLContext | None = None
+    # Hosts that may log in, by name; only the friends' listener has any.
+    friends: Mapping[str, FriendAccount] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FriendAccount:
+    """A friendly host: its password, and the domains that it may write from."""
+
+    password: str
+    domains: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +84,4 @@ class ForwardSettings:
     end_timeout: float = 580.0  # final dot; RFC 5321 4.5.3.2.6: 10 minutes
     use_xforward: bool = True  # when the next hop offers it
     called: str = "next hop"  # in the log
+    friend: bool = False  # a friend's shaper: takes no mail of other friends

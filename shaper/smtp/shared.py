@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from shaper.core.ports import Gate, Recipients
+    from shaper.core.ports import Gate, Guests, Recipients
     from shaper.smtp.forward import NextHop
     from shaper.smtp.routing import Hops
     from shaper.smtp.session import Session
@@ -46,7 +46,7 @@ def ids() -> Callable[[], str]:
 class Shared:
     """One per ingress; ``sessions`` are the open connections."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         settings: IngressSettings,
         gate: Gate,
@@ -57,9 +57,11 @@ class Shared:
         new_id: Callable[[], str] | None = None,
         recipients: Recipients | None = None,
         hops: Hops | None = None,
+        guests: Guests | None = None,
     ) -> None:
         self.gate = gate
         self.recipients = recipients
+        self.guests = guests
         self.hop = hop
         self._hops = hops
         self.loop = loop
@@ -79,9 +81,9 @@ class Shared:
         self.template = _template(settings, self.loop)
         self._keywords: dict[tuple[object, ...], bytes] = {}
 
-    def hop_of(self, address: str) -> NextHop:
-        """Return the next hop of a recipient."""
-        return self.hop if self._hops is None else self._hops.of(address)
+    def hop_of(self, address: str, sender: str) -> NextHop:
+        """Return the next hop of a recipient, or of an envelope sender's mail."""
+        return self.hop if self._hops is None else self._hops.of(address, sender)
 
     @property
     def size_limit(self) -> int:
@@ -93,14 +95,14 @@ class Shared:
         """Whether this client may replace the facts of its connection."""
         return bool(peer and self._xclient) and _within(peer, self._xclient)
 
-    def keywords(self, *, xclient: bool, starttls: bool) -> bytes:
-        """Return the whole EHLO reply.
+    def keywords(self, *of_session: str) -> bytes:
+        """Return the whole EHLO reply, with the session's own keywords.
 
         Of what concerns the message only what the next hop is known to offer;
         everything, while it has not been asked yet.
         """
         offered = self.hop.extensions
-        key = (offered, self.size_limit, xclient, starttls)
+        key = (offered, self.size_limit, of_session)
         reply = self._keywords.get(key)
         if reply is None:
             lines = [
@@ -109,12 +111,8 @@ class Shared:
                 f"SIZE {self.size_limit}",
                 "ENHANCEDSTATUSCODES",
                 *(word for word in _FORWARDED if offered is None or word in offered),
-                "XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE",
+                *of_session,
             ]
-            if xclient:
-                lines.append("XCLIENT NAME ADDR PORT PROTO HELO LOGIN")
-            if starttls:
-                lines.append("STARTTLS")
             reply = b"".join(
                 f"250{' ' if line is lines[-1] else '-'}{line}\r\n".encode()
                 for line in lines

@@ -8,10 +8,16 @@ behind ``from localhost``.
 
 from __future__ import annotations
 
+import re
 from email.utils import formatdate
 from functools import lru_cache
 
-__all__ = ["own_mark", "protocol_name", "trace_field"]
+__all__ = ["RELAYED", "own_mark", "protocol_name", "trace_field"]
+
+# How a trace field begins that some mailshaper wrote for a friend's message.
+RELAYED = re.compile(
+    rb"by [^\s()]+ \(mailshaper\) with \S+ id \S+ \(relayed for [\w-]+\)"
+)
 
 
 def own_mark(hostname: str) -> bytes:
@@ -19,11 +25,12 @@ def own_mark(hostname: str) -> bytes:
     return f"by {hostname} (mailshaper) ".encode()
 
 
-def protocol_name(*, extended: bool, tls: bool, utf8: bool) -> str:
+def protocol_name(*, extended: bool, tls: bool, utf8: bool, login: bool = False) -> str:
     """Return the word after ``with`` (RFC 3848, RFC 6531 4.3)."""
     if not extended:
         return "SMTP"
-    return ("UTF8SMTP" if utf8 else "ESMTP") + ("S" if tls else "")
+    word = "UTF8SMTP" if utf8 else "ESMTP"
+    return word + ("S" if tls else "") + ("A" if login else "")
 
 
 @lru_cache(maxsize=2)
@@ -31,9 +38,17 @@ def _date(second: int) -> str:
     return formatdate(second, localtime=True)
 
 
-def trace_field(hostname: str, protocol: str, message_id: str, now: float) -> bytes:
-    """Return the whole field, folded once, CRLF included."""
+def trace_field(
+    hostname: str, protocol: str, message_id: str, now: float, friend: str = ""
+) -> bytes:
+    """Return the whole field, folded once, CRLF included.
+
+    ``friend`` names the friendly host whose mail this is. Whoever finds that name
+    in a message that a friend offers knows that it has made its one hop already.
+    """
+    hop = f" (relayed for {friend})" if friend else ""
     return (
-        f"Received: by {hostname} (mailshaper) with {protocol} id {message_id};\r\n"
+        f"Received: by {hostname} (mailshaper) with {protocol} id {message_id}"
+        f"{hop};\r\n"
         f"\t{_date(int(now))}\r\n"
     ).encode()
