@@ -225,16 +225,23 @@ async def test_it_takes_the_socket_that_systemd_opened(tmp_path):
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(path))
             listener.listen()
+            start = (
+                "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ |="
+                " {'LISTEN_FDS': '1', 'LISTEN_PID': str(os.getpid())};"
+                "os.execv(sys.executable, [sys.executable, '-I', '-m',"
+                " 'shaper.queuehelper', '--user', 'root', *sys.argv[2:]])"
+            )
             mta = ["--mta", "exim", "--exim", queue.mta._binary]
+            number = str(listener.fileno())
             helper = subprocess.Popen(
                 [
-                    "/bin/sh",
+                    sys.executable,
                     "-c",
-                    f"exec 3<&{listener.fileno()}; export LISTEN_FDS=1 LISTEN_PID=$$;"
-                    ' exec "$@"',
-                    "sh",
-                    *(sys.executable, "-I", "-m", "shaper.queuehelper"),
-                    *(*mta, "--config", queue.mta.config, "--user", "root"),
+                    start,
+                    number,
+                    *mta,
+                    "--config",
+                    queue.mta.config,
                 ],
                 pass_fds=[listener.fileno()],
                 stderr=subprocess.DEVNULL,
