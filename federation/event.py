@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from federation.errors import Refused
@@ -181,25 +182,39 @@ def _event(raw: bytes, sig: bytes, fields: dict[str, Value]) -> Event:
     body = fields["b"]
     if not isinstance(body, dict):
         raise Refused("bad-form", "b is no object")
-    st = fields["st"]
-    if type(st) is not str or st not in STREAMS:
+    st, k, net = _text(fields, "st"), _text(fields, "k"), _text(fields, "net")
+    if st not in STREAMS:
         raise Refused("bad-form", "st is none of c, h, s")
+    if not _is_kind(k):
+        raise Refused("bad-form", f"k does not match {_KIND.pattern}")
+    if not _NET.fullmatch(net):
+        raise Refused("bad-form", f"net does not match {_NET.pattern}")
     return Event(
         raw=raw,
         sig=sig,
         id=event_id(raw),
-        net=_text(fields, "net", _NET),
-        org=unb64(fields["org"], 32),
-        key=unb64(fields["key"], 32),
+        net=net,
+        org=_key(_text(fields, "org")),
+        key=_key(_text(fields, "key")),
         st=st,
         inc=inc,
         seq=seq,
         prev=unb64(fields["prev"], 32) if seq > 1 else b"",
         ts=ts,
-        k=_text(fields, "k", _KIND),
+        k=k,
         n=unb64(fields["n"], 16),
         b=body,
     )
+
+
+@lru_cache(1024)  # the same few keys sign everything
+def _key(text: str) -> bytes:
+    return unb64(text, 32)
+
+
+@lru_cache(256)
+def _is_kind(text: str) -> bool:
+    return _KIND.fullmatch(text) is not None
 
 
 def _integer(fields: dict[str, Value], name: str) -> int:
@@ -209,8 +224,8 @@ def _integer(fields: dict[str, Value], name: str) -> int:
     return value
 
 
-def _text(fields: dict[str, Value], name: str, form: re.Pattern[str]) -> str:
+def _text(fields: dict[str, Value], name: str) -> str:
     value = fields[name]
-    if type(value) is not str or not form.fullmatch(value):
-        raise Refused("bad-form", f"{name} does not match {form.pattern}")
+    if type(value) is not str:
+        raise Refused("bad-form", f"{name} is no string")
     return value
