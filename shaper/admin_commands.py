@@ -286,7 +286,7 @@ class Commands:
 def canonical(text: str) -> str:
     """Return the sender that a text names, "" if it names none.
 
-    As ``shaper.smtp.identity`` writes them: letters folded, numbers plain.
+    As ``shaper.core.identity`` writes them: letters folded, numbers plain.
     """
     kind, _, name = text.partition(":")
     kind = kind.lower()

@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Protocol
 from shaper.core.digests import Digests
 from shaper.core.envelope import Envelope
 from shaper.core.evidence import OutcomeKind, record_outcome
+from shaper.core.header import HeaderFacts
+from shaper.core.identity import identify
 from shaper.core.outcome import Kind, Meaning
 from shaper.core.plain import loads
 from shaper.core.ports import SpoolFullError, StateUnavailableError
@@ -41,8 +43,6 @@ from shaper.core.suppression import (
     note,
     verdict,
 )
-from shaper.smtp.header import HeaderFacts
-from shaper.smtp.identity import identify
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from shaper.core.envelope import Client
-    from shaper.smtp.header import HeaderFacts
+    from shaper.core.header import HeaderFacts
     from shaper.smtp.shared import Shared
 
 __all__ = ["FriendSession"]

@@ -19,12 +19,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from shaper.core.envelope import Envelope
+from shaper.core.header import read_header, split_header, without_fields
+from shaper.core.identity import identify
 from shaper.core.message import Action, Submission
 from shaper.core.ports import SpoolFullError
 from shaper.core.reply import Phase, Reply
 from shaper.smtp.data import DataScanner
-from shaper.smtp.header import read_header, split_header, without_fields
-from shaper.smtp.identity import identify
 from shaper.smtp.refusals import report
 from shaper.smtp.trace import own_mark, protocol_name, trace_field
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from shaper.core.envelope import Client, Recipient
+    from shaper.core.header import HeaderFacts
     from shaper.core.message import Decision
     from shaper.core.ports import Gate
     from shaper.smtp.forward import HopTransaction
-    from shaper.smtp.header import HeaderFacts
     from shaper.smtp.settings import IngressSettings
 
 __all__ = ["Intake", "provisional"]

@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING
 
 from shaper.core.reply import Reply
-from shaper.smtp.xtext import decode_xtext, encode_xtext
+from shaper.core.xtext import decode_xtext, encode_xtext
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -12,9 +12,9 @@ import logging
 from typing import TYPE_CHECKING
 
 from shaper.core.envelope import Envelope
+from shaper.core.header import HeaderFacts
+from shaper.core.identity import identify
 from shaper.core.message import Submission
-from shaper.smtp.header import HeaderFacts
-from shaper.smtp.identity import identify
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

@@ -35,8 +35,8 @@ from shaper.smtp.routing import ONE_HOP
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from shaper.core.header import HeaderFacts
     from shaper.smtp.forward import HopTransaction, NextHop
-    from shaper.smtp.header import HeaderFacts
     from shaper.smtp.shared import Shared
 
 __all__ = ["Session"]

@@ -8,16 +8,10 @@ behind ``from localhost``.
 
 from __future__ import annotations
 
-import re
 from email.utils import formatdate
 from functools import lru_cache
 
-__all__ = ["RELAYED", "own_mark", "protocol_name", "trace_field"]
-
-# How a trace field begins that some mailshaper wrote for a friend's message.
-RELAYED = re.compile(
-    rb"by [^\s()]+ \(mailshaper\) with \S+ id \S+ \(relayed for [\w-]+\)"
-)
+__all__ = ["own_mark", "protocol_name", "trace_field"]
 
 
 def own_mark(hostname: str) -> bytes:

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from shaper.admin_commands import canonical
 from shaper.core.envelope import Client, Envelope
-from shaper.smtp.header import HeaderFacts
-from shaper.smtp.identity import identify
+from shaper.core.header import HeaderFacts
+from shaper.core.identity import identify
 
 
 @pytest.mark.parametrize(

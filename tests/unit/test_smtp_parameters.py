@@ -2,6 +2,7 @@
 
 import pytest
 
+from shaper.core.xtext import decode_xtext, encode_xtext
 from shaper.smtp.parameters import (
     CommandError,
     attribute_lines,
@@ -9,7 +10,6 @@ from shaper.smtp.parameters import (
     parse_attributes,
     parse_path,
 )
-from shaper.smtp.xtext import decode_xtext, encode_xtext
 
 
 @pytest.mark.parametrize(

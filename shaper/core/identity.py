@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shaper.smtp.xtext import decode_xtext
+from shaper.core.xtext import decode_xtext
 
 if TYPE_CHECKING:
     from shaper.core.envelope import Client, Envelope
-    from shaper.smtp.header import HeaderFacts
+    from shaper.core.header import HeaderFacts
 
 __all__ = ["identify"]
 

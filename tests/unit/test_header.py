@@ -2,7 +2,7 @@
 
 import pytest
 
-from shaper.smtp.header import read_header, split_header, without_fields
+from shaper.core.header import read_header, split_header, without_fields
 from shaper.smtp.trace import own_mark, protocol_name, trace_field
 
 MARK = own_mark("hop.test")

@@ -3,8 +3,8 @@
 import pytest
 
 from shaper.core.envelope import Client, Envelope, Recipient
-from shaper.smtp.header import HeaderFacts
-from shaper.smtp.identity import identify
+from shaper.core.header import HeaderFacts
+from shaper.core.identity import identify
 
 RECIPIENTS = (Recipient("bob@example.net"),)
 

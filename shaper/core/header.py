@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from email.errors import MessageError
 from email.header import decode_header, make_header
 
-from shaper.smtp.trace import RELAYED
-
 __all__ = ["HeaderFacts", "read_header", "split_header", "without_fields"]
 
+# How a trace field begins that some mailshaper wrote for a friend's message.
+_RELAYED = re.compile(
+    rb"by [^\s()]+ \(mailshaper\) with \S+ id \S+ \(relayed for [\w-]+\)"
+)
 _USERID = re.compile(rb"by [^\s()]+ \([^()\s]+, from userid (\d{1,10})\)")
 _MAX_TEXT = 998  # characters kept of a value
 _MAX_RAW = 16 * 1024  # octets of a value that are looked at
@@ -105,7 +107,7 @@ def _note_received(facts: HeaderFacts, value: bytes, own_mark: bytes) -> None:
         facts.userid = match[1].decode("ascii")
     facts.received += 1
     facts.own_marks += value.startswith(own_mark)
-    facts.relayed += bool(RELAYED.match(value[:_MAX_RAW]))
+    facts.relayed += bool(_RELAYED.match(value[:_MAX_RAW]))
 
 
 def _plain(value: bytes) -> str:
