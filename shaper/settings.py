@@ -75,8 +75,9 @@ class Daemon(Section):
     """Spool, audit journal, keys and the data of our own Redis."""
     runtime_directory: Path = Path("/run/mailshaper")
     """Sockets."""
-    placement: Literal["hop", "watch"] = "hop"
-    """"hop": mail goes through the shaper. "watch": it only reads feedback.logs."""
+    placement: Literal["hop", "policy", "watch"] = "hop"
+    """"hop": mail goes through the shaper. "policy": the MTA asks, and keeps the
+    mail that is held (docs/placement-policy.md). "watch": feedback.logs is read."""
     enforce: bool = True
     """false: observe. Every decision is made, recorded and shown, none applied."""
     grace: Seconds = 30.0
@@ -117,12 +118,20 @@ class Hop(Section):
 
 
 class Policy(Section):
-    """The Postfix policy listener: it tells which login owns a queue id."""
+    """What the MTA asks: whose mail it is, or (placement "policy") what to do."""
 
     listen: list[Address] = ["127.0.0.1:10027"]
     """Addresses for check_policy_service. An empty list switches it off."""
     login_ttl: Seconds = 432000.0
     """Seconds a login is remembered; not less than Postfix' queue lifetime."""
+    queue_helper: Path = Path("/run/mailshaper-queue/socket")
+    """Socket of mailshaper-queue, which moves mail out of the MTA's hold."""
+    hold_grace: Seconds = 600.0
+    """Seconds after which a message that was to be held and is not on hold in the
+    MTA counts as gone. Longer than a milter may take."""
+    requeue_after: Seconds = 86400.0
+    """Seconds on hold after which a released message gets a new life in Postfix'
+    queue. Below its maximal_queue_lifetime (docs/placement-policy.md)."""
 
 
 class Identity(Section):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shaper.cli.client import config_path, socket_path
+from shaper.cli.failure import USAGE, CliError
 from shaper.cli.options import Json
 from shaper.cli.output import print_json, say
 from shaper.config import ConfigError, load
@@ -41,23 +42,28 @@ def doctor(
             help="Configuration of another Postfix instance.",
         ),
     ] = "",
+    mta: Annotated[
+        str,
+        typer.Option(
+            "--mta", metavar="NAME", help="postfix or exim, where both are installed."
+        ),
+    ] = "",
+    send: Annotated[
+        str,
+        typer.Option(
+            "--send", metavar="ADDRESS", help="Send a test mail there, the whole way."
+        ),
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Check the whole chain; name what is wrong, where, and its cure.
 
     Exit status: 0 nothing wrong, 1 warnings, 2 failures.
     """
+    if mta not in {"", "postfix", "exim"}:
+        raise CliError(USAGE, f"--mta: {mta} is neither postfix nor exim")
     given = context.find_root().obj or {}
-    config = given.get("config", "")
-    path = config_path(config)
-    try:
-        settings = load(path)
-    except (ConfigError, OSError) as error:
-        found = [fail(str(error), str(path), "mend it; mailshaper check-config")]
-    else:
-        found = [ok("the configuration is valid", str(path or "(defaults)"))]
-        admin = socket_path(given.get("socket", ""), config)
-        found += examine(settings, admin, postfix_config)
+    found = _found(given, postfix_config, mta, send)
     for one in found:
         if quiet and one.level in _WELL:
             continue
@@ -74,20 +80,48 @@ def doctor(
         raise typer.Exit(_WARNED)
 
 
-def examine(settings: Settings, admin: Path, postfix_config: str) -> list[Finding]:
+def _found(
+    given: dict[str, str], postfix_config: str, mta: str, recipient: str
+) -> list[Finding]:
+    config = given.get("config", "")
+    path = config_path(config)
+    try:
+        settings = load(path)
+    except (ConfigError, OSError) as error:
+        return [fail(str(error), str(path), "mend it; mailshaper check-config")]
+    found = [ok("the configuration is valid", str(path or "(defaults)"))]
+    admin = socket_path(given.get("socket", ""), config)
+    found += examine(settings, admin, postfix_config, mta)
+    return found + (_sent(settings, recipient) if recipient else [])
+
+
+def examine(
+    settings: Settings, admin: Path, postfix_config: str, mta: str = ""
+) -> list[Finding]:
     """Return every finding about daemon, MTA and host."""
     found = chain.check(settings, admin) + host.check(settings)
-    if settings.daemon.placement == "hop":
-        found += _mta(settings, postfix_config)
+    if settings.daemon.placement != "watch":
+        found += _mta(settings, postfix_config, mta)
     return found
 
 
-def _mta(settings: Settings, postfix_config: str) -> list[Finding]:
-    try:
-        return postfix.check(postfix.read(postfix_config), settings)
-    except ProbeError as error:
-        no_postfix = str(error)
-    try:
-        return exim.check(exim.read(), settings)
-    except ProbeError as error:
-        return [unknown(f"neither Postfix nor Exim: {no_postfix}; {error}", "MTA")]
+def _mta(settings: Settings, postfix_config: str, mta: str) -> list[Finding]:
+    problems = []
+    if mta != "exim":
+        try:
+            return postfix.check(postfix.read(postfix_config), settings)
+        except ProbeError as error:
+            problems.append(str(error))
+    if mta != "postfix":
+        try:
+            return exim.check(exim.read(), settings)
+        except ProbeError as error:
+            problems.append(str(error))
+    return [unknown("; ".join(problems), f"MTA {mta}".strip())]
+
+
+def _sent(settings: Settings, recipient: str) -> list[Finding]:
+    if settings.daemon.placement != "hop":
+        cure = "send a mail with a login, then mailshaper explain login:NAME"
+        return [unknown("no mail goes through the daemon here", "--send", cure)]
+    return chain.send(settings, recipient)

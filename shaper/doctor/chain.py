@@ -5,6 +5,7 @@ Asks as the MTA would (EHLO, a policy request), sends no mail, changes nothing.
 
 from __future__ import annotations
 
+from email.utils import formatdate, make_msgid
 from typing import TYPE_CHECKING
 
 from shaper.cli.client import Client
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from shaper.config import Settings
 
-__all__ = ["check"]
+__all__ = ["check", "send"]
 
 _START = "systemctl start mailshaper; journalctl -u mailshaper -n 50"
 _EHLO = ((b"", b"smtp"), (b"EHLO localhost\r\n", b"smtp"), (b"QUIT\r\n", b"smtp"))
@@ -31,12 +32,54 @@ def check(settings: Settings, admin: Path) -> list[Finding]:
     if settings.daemon.placement == "hop":
         for address in settings.hop.listen:
             found += _hop(address)
+    if settings.daemon.placement != "watch":
         for address in settings.policy.listen:
             found += _policy(address)
         found += _next_hop(settings)
     if settings.metrics.listen:
         found += _metrics(settings.metrics.listen)
     return found
+
+
+def send(settings: Settings, recipient: str) -> list[Finding]:
+    """Send one test mail the whole way, and tell what the next hop said.
+
+    Offered to the daemon as the MTA would; it is judged like any mail.
+    """
+    sender = settings.notify.mail_from or f"mailshaper@{settings.hostname}"
+    address = settings.hop.listen[0]
+    where = f"a test mail by {address}"
+    if not recipient.isprintable() or set(recipient) & set(" <>\r\n"):
+        return [fail("that is no mail address", where, "write you@example.org")]
+    now = formatdate(localtime=True)
+    text = (
+        f"From: <{sender}>\r\nTo: <{recipient}>\r\nDate: {now}\r\n"
+        f"Message-ID: {make_msgid(domain=settings.hostname)}\r\n"
+        "Subject: Test of mailshaper\r\nAuto-Submitted: auto-generated\r\n\r\n"
+        "mailshaper doctor --send sent this through the shaper. Its topmost trace\r\n"
+        "fields show the way.\r\n.\r\n"
+    )
+    steps = [
+        b"",
+        b"EHLO localhost\r\n",
+        f"MAIL FROM:<{sender}>\r\n".encode(),
+        f"RCPT TO:<{recipient}>\r\n".encode(),
+        b"DATA\r\n",
+        text.encode(),
+    ]
+    try:
+        answers = talk(address, *((step, b"smtp") for step in steps))
+    except ProbeError as error:
+        return [fail(f"it could not be sent: {error}", where, _START)]
+    for answer in answers:
+        if not answer.startswith(("2", "3")):
+            cure = "the reply is the next hop's unless it names mailshaper"
+            return [fail(f"refused: {answer.strip()!r}", where, cure)]
+    said = answers[-1].strip()
+    if "Held" in said:
+        cure = f"mailshaper cases; mailshaper explain from:{sender}"
+        return [warn(f"it is held: {said!r}", where, cure)]
+    return [ok(f"the next hop took it: {said!r}", where)]
 
 
 def _daemon(admin: Path) -> list[Finding]:
@@ -114,7 +157,28 @@ def _next_hop(settings: Settings) -> list[Finding]:
     if not greeting.startswith("220") or not answer.startswith("250"):
         cure = "its log says why it refuses this host"
         return [fail(f"the next hop says {greeting.strip()!r}", where, cure)]
-    return [ok("the next hop answers", where)]
+    return [ok("the next hop answers", where), *_size(settings, answer, where)]
+
+
+def _size(settings: Settings, answer: str, where: str) -> list[Finding]:
+    """Compare what the next hop takes (RFC 1870) with what we take."""
+    most = settings.hop.max_message_size
+    for line in answer.upper().splitlines():
+        keyword, _, value = line[4:].partition(" ")
+        if keyword == "SIZE" and value.strip().isdigit():
+            limit = int(value)
+            if 0 < limit < most:
+                return [
+                    warn(
+                        f"the next hop takes {limit} octets only, so that counts and "
+                        f"not hop.max_message_size ({most}); larger mail bounces",
+                        where,
+                        "raise its limit (message_size_limit), or lower the MTA's, "
+                        "which tells people at once",
+                    )
+                ]
+            return [ok("the next hop takes as large mail as we do", where)]
+    return [unknown("the next hop announces no SIZE", where)]
 
 
 def _metrics(address: str) -> list[Finding]:

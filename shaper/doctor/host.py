@@ -5,25 +5,33 @@ Reads only. What this user may not see is said to be unknown, never well.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pwd
 import shutil
 import socket
+import statistics
+import time
 from typing import TYPE_CHECKING
 
 import redis
 
 from shaper.doctor.finding import Finding, fail, ok, unknown, warn
-from shaper.doctor.probes import ProbeError, run
+from shaper.doctor.probes import ProbeError, bounded, run
+from shaper.smtp.mailable import Mailable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from shaper.config import Settings
 
-__all__ = ["check", "readable", "redis_findings"]
+__all__ = ["check", "readable", "redis_findings", "speed_findings"]
 
 _USER = "mailshaper"
+_RESOLVER = "see /etc/resolv.conf; a local resolver such as unbound is best for mail"
+_OLD = (6, 2)  # of Redis; Debian 12 has 7.0
+_SLOW = 0.005  # seconds of a round trip; each message waits for one
+_ROUNDS = 20
 
 
 def check(settings: Settings) -> list[Finding]:
@@ -34,6 +42,7 @@ def check(settings: Settings) -> list[Finding]:
         *_clock(),
         *[one for path in settings.feedback.logs for one in readable(path)],
         *_name(settings),
+        *_mail_domains(settings),
         *_people(settings),
         *_key(settings),
     ]
@@ -50,6 +59,9 @@ def _redis(settings: Settings) -> list[Finding]:
     where = "redis.url" if url else str(own)  # a URL may contain a password
     try:
         durable = client.config_get("appendonly", "maxmemory-policy")
+        version = str(client.info("server").get("redis_version", ""))
+        trip = _round_trip(client)
+        alive = client.exists(f"{settings.redis.key_prefix}:federation:alive")
     except (redis.RedisError, OSError) as error:
         if not url and not os.access(own.parent, os.X_OK):
             return [unknown("Redis is not to be seen by this user", where, "use sudo")]
@@ -63,8 +75,52 @@ def _redis(settings: Settings) -> list[Finding]:
         ]
     finally:
         client.close()
-    return redis_findings(
-        {_text(name): _text(value) for name, value in durable.items()}, where
+    values = {_text(name): _text(value) for name, value in durable.items()}
+    cli = "redis-cli" if url else f"redis-cli -s {own}"
+    found = redis_findings(values, where, cli)
+    found += speed_findings(version, trip, where)
+    if settings.federation.enabled:
+        found.append(_federation(bool(alive)))
+    return found
+
+
+def _round_trip(client: redis.Redis) -> float:
+    """Return the median of some round trips, in seconds."""
+    times = []
+    for _ in range(_ROUNDS):
+        begun = time.perf_counter()
+        client.ping()
+        times.append(time.perf_counter() - begun)
+    return statistics.median(times)
+
+
+def speed_findings(version: str, trip: float, where: str) -> list[Finding]:
+    """Judge a version and a round trip in seconds."""
+    found = []
+    numbers = tuple(int(n) for n in version.split(".")[:2] if n.isdigit())
+    if numbers and numbers < _OLD:
+        cure = "upgrade to Redis 6.2 or Valkey, or leave redis.url empty"
+        found.append(fail(f"Redis {version} is too old", where, cure))
+    if trip > _SLOW:
+        found.append(
+            warn(
+                f"a round trip takes {trip * 1000:.1f} ms, and each message waits for "
+                "one",
+                where,
+                "put Redis on this host, or leave redis.url empty for one of our own",
+            )
+        )
+    return found or [ok(f"Redis {version} answers within {trip * 1000:.1f} ms", where)]
+
+
+def _federation(alive: bool) -> Finding:  # noqa: FBT001
+    where = "federation.enabled"
+    if alive:
+        return ok("the federation daemon is there", where)
+    return warn(
+        "the federation daemon is not there: what other hosts say has no effect",
+        where,
+        "systemctl start mailshaper-federation; or set federation.enabled = false",
     )
 
 
@@ -72,15 +128,17 @@ def _text(raw: object) -> str:
     return raw.decode(errors="replace") if isinstance(raw, bytes) else str(raw)
 
 
-def redis_findings(values: dict[str, str], where: str) -> list[Finding]:
-    """Judge what CONFIG GET said."""
+def redis_findings(
+    values: dict[str, str], where: str, cli: str = "redis-cli"
+) -> list[Finding]:
+    """Judge what CONFIG GET said; ``cli`` is how to reach that server."""
     found = []
     if values.get("appendonly") != "yes":
         found.append(
             fail(
                 "Redis keeps nothing over a crash: AOF is off",
                 where,
-                "redis-cli CONFIG SET appendonly yes, then redis-cli CONFIG REWRITE",
+                f"{cli} CONFIG SET appendonly yes, then {cli} CONFIG REWRITE",
             )
         )
     if values.get("maxmemory-policy") != "noeviction":
@@ -88,7 +146,7 @@ def redis_findings(values: dict[str, str], where: str) -> list[Finding]:
             fail(
                 "Redis forgets what is known of senders when its memory is full",
                 where,
-                "redis-cli CONFIG SET maxmemory-policy noeviction, then CONFIG REWRITE",
+                f"{cli} CONFIG SET maxmemory-policy noeviction, then CONFIG REWRITE",
             )
         )
     return found or [ok("Redis keeps what it is given", where)]
@@ -160,13 +218,31 @@ def readable(path: Path, user: str = _USER) -> list[Finding]:
 
 def _name(settings: Settings) -> list[Finding]:
     name = settings.hostname
-    # The resolver's own time limit holds here (resolv.conf(5), timeout).
     try:
-        socket.getaddrinfo(name, None)
+        bounded(lambda: socket.getaddrinfo(name, None), "the resolver")
+    except ProbeError as error:
+        return [fail(str(error), name, _RESOLVER)]
     except OSError as error:
         cure = "give it an address in the DNS, or set daemon.hostname"
         return [warn(f"the host's name has no address: {error.strerror}", name, cure)]
     return [ok("the host's name has an address", name)]
+
+
+def _mail_domains(settings: Settings) -> list[Finding]:
+    """Look up where notices go: a typing error there is found by nobody else."""
+    domains = {one.rpartition("@")[2] for one in settings.notify.mail_to}
+    found = []
+    for domain in sorted(domains):
+        where = f"notify.mail_to, {domain}"
+        receives = asyncio.run(Mailable()(domain))
+        if receives is None:
+            found.append(unknown("the DNS does not say whether it takes mail", where))
+        elif receives:
+            found.append(ok("takes mail, says the DNS (MX)", where))
+        else:
+            cure = "correct the address: no notice would arrive"
+            found.append(fail("takes no mail, says the DNS", where, cure))
+    return found
 
 
 def _people(settings: Settings) -> list[Finding]:

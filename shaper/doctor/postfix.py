@@ -67,6 +67,7 @@ def check(postfix: Postfix, settings: Settings) -> list[Finding]:
         *_road(postfix),
         *_login(postfix, settings),
         *_queue_ids(postfix),
+        *_hidden(postfix),
         *_back(postfix, settings),
         *_sizes(postfix, settings),
     ]
@@ -162,6 +163,20 @@ def _login(postfix: Postfix, settings: Settings) -> list[Finding]:
         else:
             found.append(ok("logins are told to mailshaper", where))
     return found
+
+
+def _hidden(postfix: Postfix) -> list[Finding]:
+    """Postfix 3.10 can leave client and login out of Received; that is no harm."""
+    takers = [name for name in sorted(postfix.services) if name.endswith("/inet")]
+    hiding = [
+        name or "main.cf"
+        for name in ["", *takers]
+        if postfix.value(name, "smtpd_hide_client_session") == "yes"
+    ]
+    if not hiding:
+        return []
+    where = f"smtpd_hide_client_session in {', '.join(hiding)}"
+    return [ok("the login comes by the policy request, not by Received", where)]
 
 
 def _queue_ids(postfix: Postfix) -> list[Finding]:

@@ -9,12 +9,23 @@ import os
 import shutil
 import socket
 import subprocess
+import threading
+import time
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import TYPE_CHECKING, TypeVar
 
 from shaper.addresses import split_address
 
-__all__ = ["ProbeError", "run", "talk"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["ProbeError", "bounded", "run", "talk"]
+
+T = TypeVar("T")
 
 _TIMEOUT = 5.0  # seconds for one answer
+_WHOLE = 15.0  # seconds for a whole conversation
 _MOST = 65536  # octets of one answer
 
 
@@ -47,18 +58,40 @@ def run(*words: str) -> str:
     return done.stdout.decode(errors="replace")
 
 
+def bounded(work: Callable[[], T], what: str) -> T:
+    """Return what ``work`` gets, whatever its own patience. Raises ProbeError.
+
+    For the resolver of the C library, which knows no time limit of ours.
+    """
+    answer: Future[T] = Future()
+
+    def carry() -> None:
+        try:
+            answer.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised by result() below
+            answer.set_exception(error)
+
+    # A daemon's thread: it may outlast its answer, and must not delay our end.
+    threading.Thread(target=carry, daemon=True).start()
+    try:
+        return answer.result(_TIMEOUT)
+    except FutureTimeoutError as error:
+        raise ProbeError(f"{what} gave no answer in {_TIMEOUT:g} s") from error
+
+
 def talk(address: str, *steps: tuple[bytes, bytes]) -> list[str]:
     """Connect; for each (text to send, end of answer) return what came.
 
     Raises ProbeError.
     """
     answers: list[str] = []
+    deadline = time.monotonic() + _WHOLE
     try:
         with _connect(address) as peer:
             for text, end in steps:
                 if text:
                     peer.sendall(text)
-                answers.append(_until(peer, end))
+                answers.append(_until(peer, end, deadline))
     except OSError as error:
         raise ProbeError(error.strerror or str(error)) from error
     return answers
@@ -77,10 +110,12 @@ def _connect(address: str) -> socket.socket:
     return peer
 
 
-def _until(peer: socket.socket, end: bytes) -> str:
+def _until(peer: socket.socket, end: bytes, deadline: float) -> str:
     """Read up to ``end``; an SMTP reply ends with the line "NNN " (RFC 5321 4.2.1)."""
     data = b""
     while len(data) < _MOST:
+        if time.monotonic() > deadline:  # an octet now and then
+            raise TimeoutError("it answers too slowly")
         piece = peer.recv(4096)
         if not piece:
             break

@@ -1,13 +1,16 @@
 """The shipped snippets on a real Postfix and a real daemon: the doctor is content."""
 
+import asyncio
+
 import pytest
 
 from shaper.cli.app import run
 from shaper.config import Settings
-from shaper.doctor import chain, postfix
+from shaper.doctor import chain, exim, host, postfix
 from shaper.doctor.finding import Level
 from tests.support import needs, snippets
 from tests.support.daemon import Daemon
+from tests.support.exim import Exim
 from tests.support.postfix import Postfix
 
 pytestmark = pytest.mark.e2e
@@ -52,3 +55,50 @@ def test_a_wrong_configuration_fails(tmp_path, capsys):
     file.write_text("[hop]\nlisten = 3\n")
     assert run(["--config", str(file), "doctor", "-q"]) == 2
     assert "cure: " in capsys.readouterr().out
+
+
+async def test_a_test_mail_goes_the_whole_way(next_hop):
+    with Daemon(next_hop.port) as daemon:
+        settings = Settings(
+            hop={"listen": [f"127.0.0.1:{daemon.port}"]},
+            notify={"mail_from": "admin@asso.example"},
+        )
+        (found,) = await asyncio.to_thread(chain.send, settings, "you@example.net")
+        assert found.level is Level.OK
+        (sent,) = await next_hop.wait_for(1)
+        assert sent.recipients == ["you@example.net"]
+        assert b"(mailshaper)" in sent.wire
+        next_hop.on("rcpt", "550 5.1.1 nobody")
+        (found,) = await asyncio.to_thread(chain.send, settings, "no@example.net")
+        assert found.level is Level.FAIL
+        assert "550 5.1.1 nobody" in found.what
+        (found,) = await asyncio.to_thread(chain.send, settings, "a>\r\nRSET")
+        assert "no mail address" in found.what
+
+
+def test_a_real_redis_is_looked_at(redis_url, tmp_path):
+    settings = Settings(
+        redis={"url": redis_url},
+        federation={"enabled": True},
+        daemon={"state_directory": str(tmp_path)},
+    )
+    found = {one.what: one for one in host._redis(settings)}
+    assert any(what.startswith("Redis ") and " ms" in what for what in found)
+    assert any("federation daemon is not there" in what for what in found)
+    gone = Settings(redis={"url": f"unix://{tmp_path}/none.sock"})
+    (lost,) = host._redis(gone)
+    assert lost.level is Level.FAIL
+
+
+def test_a_real_exim_is_read():
+    main = "auto_thaw = 2h\ntimeout_frozen_after = 1d\n"
+    with Exim(relay=needs.free_port(), main=main) as mta:
+        printed = exim.read((mta._binary, "-C", str(mta.config)))
+    found = exim.check(printed, Settings(daemon={"placement": "policy"}))
+    assert [(one.where, one.level) for one in found][:2] == [
+        ("auto_thaw", Level.FAIL),
+        ("timeout_frozen_after", Level.FAIL),
+    ]
+    assert "2h" in found[0].what
+    hop = exim.check(printed, Settings())
+    assert any("no router" in one.what for one in hop)

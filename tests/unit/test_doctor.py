@@ -1,11 +1,14 @@
 """One thing is broken at a time; the finding names it and its cure."""
 
+import threading
+from functools import partial
+
 import pytest
 
 from shaper.config import Settings
-from shaper.doctor import exim, postfix
+from shaper.doctor import chain, exim, postfix, probes
 from shaper.doctor.finding import Level
-from shaper.doctor.host import readable, redis_findings
+from shaper.doctor.host import readable, redis_findings, speed_findings
 
 MAIN = """\
 content_filter =
@@ -73,6 +76,73 @@ def test_exim_without_its_parts():
     assert "router" in exim.check("auto_thaw = 0s\n", settings)[0].what
     assert "login_header" in exim.check(good, Settings())[0].cure
     assert "1h" in exim.check("auto_thaw = 1h\nmailshaper\n", settings)[0].what
+
+
+def test_exim_that_lets_go_of_what_we_hold_is_a_fault():
+    hop = Settings(identity={"login_header": "X-Shaper-Login"})
+    held = Settings(daemon={"placement": "policy"})
+    kept = "auto_thaw = 0s\ntimeout_frozen_after = {}\nmailshaper\n"
+    for after, level in (("1w", Level.OK), ("5d", Level.FAIL), ("1h30m", Level.FAIL)):
+        found = exim.check(kept.format(after), held)
+        assert [one.level for one in found if "timeout" in one.where] == [level]
+        assert all(one.level is Level.OK for one in exim.check(kept.format(after), hop))
+    (thawed,) = exim.check("auto_thaw = 1h\n", held)
+    assert (thawed.level, "held spam leaves" in thawed.what) == (Level.FAIL, True)
+    assert exim.seconds("1w2d3h4m5s") == 788_645.0
+    assert exim.seconds("0s") == exim.seconds("") == 0.0
+
+
+def test_a_hidden_session_is_no_fault():
+    found = postfix.check(
+        postfix.parse(MAIN + "smtpd_hide_client_session = yes\n", MASTER, OPTIONS),
+        Settings(),
+    )
+    (one,) = [one for one in found if "hide" in one.where]
+    assert one.level is Level.OK
+
+
+@pytest.mark.parametrize(
+    ("version", "trip", "said"),
+    [("7.0.15", 0.0002, "0.2 ms"), ("6.0.16", 0.0002, "too old"), ("8", 0.02, "20.0")],
+)
+def test_redis_that_is_old_or_far(version, trip, said):
+    (found,) = speed_findings(version, trip, "x")
+    assert said in found.what
+    assert (found.level is Level.OK) == (said == "0.2 ms")
+
+
+def test_the_cure_names_the_socket_of_our_own_redis():
+    bad = {"appendonly": "no", "maxmemory-policy": "noeviction"}
+    (found,) = redis_findings(bad, "x", "redis-cli -s /run/mailshaper/redis.sock")
+    assert "redis-cli -s /run/mailshaper/redis.sock CONFIG REWRITE" in found.cure
+
+
+def test_what_never_answers_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(probes, "_TIMEOUT", 0.01)
+    never = threading.Event()
+    with pytest.raises(probes.ProbeError, match=r"the resolver gave no answer"):
+        probes.bounded(never.wait, "the resolver")
+    never.set()
+    with pytest.raises(OSError, match="lost"):
+        probes.bounded(partial(_raise, OSError("lost")), "x")
+
+
+def _raise(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("announced", "level"),
+    [
+        ("SIZE 99999999", Level.OK),
+        ("SIZE 1000", Level.WARN),
+        ("8BITMIME", Level.UNKNOWN),
+    ],
+)
+def test_the_size_that_the_next_hop_takes(announced, level):
+    answer = f"250-mx.example\r\n250-{announced}\r\n250 DSN\r\n"
+    (found,) = chain._size(Settings(), answer, "x")
+    assert found.level is level
 
 
 def test_redis_that_forgets():
