@@ -92,5 +92,5 @@ def answer(request: str, queue: Queue) -> str:
             return "\n".join([*(f"{one} {queue.state(one)}" for one in ids), "done"])
         done = deeds[verb](ids[0])
         return "done" if done else f"not-held {queue.state(ids[0])}"
-    except FailedError as error:
+    except (FailedError, OSError) as error:  # OSError: the queue cannot be looked at
         return "failed " + " ".join(str(error).split())

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import socket
 import subprocess
 import sys
@@ -25,6 +26,19 @@ ABSENT_ID = {"postfix": "4jZTvv5wwCzJrJf", "exim": "1xWIUL-0005vW-2S"}
 HOLD = "${if def:authenticated_id}"
 
 
+UNIT = needs.REPOSITORY / "debian" / "mailshaper-queue.service"
+
+
+def as_the_unit_starts_it():
+    """Return the command that leaves the helper the unit's rights and no others."""
+    rights = re.search(r"(?m)^CapabilityBoundingSet=(.*)$", UNIT.read_text())[1]
+    names = [one.removeprefix("CAP_").lower() for one in rights.split()]
+    bounds = ",".join(["-all", *(f"+{one}" for one in names)])
+    assert "NoNewPrivileges=yes\n" in UNIT.read_text()
+    setpriv = needs.program("setpriv")
+    return [setpriv, "--no-new-privs", "--bounding-set", bounds]
+
+
 @contextlib.asynccontextmanager
 async def postfix_queue(*, long_ids=True, hashed=False):
     main = {
@@ -42,7 +56,8 @@ async def postfix_queue(*, long_ids=True, hashed=False):
                 return {one["queue_id"]: one["queue_name"] for one in postfix.queue()}
 
             with QueueHelperProcess(
-                "--mta", "postfix", "--config", postfix.config
+                *("--mta", "postfix", "--config", postfix.config),
+                through=as_the_unit_starts_it(),
             ) as process:
                 yield SimpleNamespace(
                     name="postfix",

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -21,18 +22,25 @@ from tests.support.waiting import poll
 class QueueHelperProcess:
     """One helper; its socket is gone when the context ends."""
 
-    def __init__(self, *arguments: str | Path, user: str = "root") -> None:
-        """``arguments``: which queue; ``user``: who may ask."""
+    def __init__(
+        self, *arguments: str | Path, user: str = "root", through: Sequence[str] = ()
+    ) -> None:
+        """``arguments``: which queue; ``user``: who may ask.
+
+        ``through``: a command that starts it, such as setpriv with fewer rights.
+        """
         needs.root("the queue helper changes the mail server's queue")
         self._home = tempfile.TemporaryDirectory(prefix="queue-helper-", dir="/tmp")
         self.socket = Path(self._home.name) / "socket"
         self.journal = Path(self._home.name) / "journal"
+        self._through = through
         self._arguments = [*map(str, arguments), "--user", user]
         self._child: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it; return when its socket is there."""
-        command = [sys.executable, "-I", "-m", "shaper.queuehelper", *self._arguments]
+        program = [sys.executable, "-I", "-m", "shaper.queuehelper"]
+        command = [*self._through, *program, *self._arguments]
         with self.journal.open("ab") as sink:
             self._child = subprocess.Popen(
                 [*command, "--socket", str(self.socket)],
