@@ -10,7 +10,8 @@ import pytest
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard
 
-from shaper.metrics.declared import ALL
+from federation.declared import ALL as FEDERATED
+from shaper.metrics.declared import ALL as SHAPER
 from tests.support import needs
 from tools.grafana.boards import BOARDS
 from tools.grafana.build import dump
@@ -19,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "grafana"
 RULES = GRAFANA / "prometheus"
 FILES = sorted((GRAFANA / "dashboards").glob("*.json"))
+ALL = (*SHAPER, *FEDERATED)
 # Counted by others than us: the client library, Prometheus itself.
 FOREIGN = {
     "process_cpu_seconds_total", "process_max_fds", "process_open_fds",
@@ -43,7 +45,7 @@ def alerts():
     """Return name, severity and page of each alert."""
     return re.findall(
         r"- alert: (\w+)\n.*?severity: (\w+)\n.*?runbook_url: (\S+)",
-        (RULES / "alerts.yml").read_text(),
+        "".join(path.read_text() for path in sorted(RULES.glob("*alerts.yml"))),
         re.DOTALL,
     )
 
@@ -171,6 +173,10 @@ def promtool(*words):
 def test_prometheus_takes_the_rules_and_the_configuration():
     done = promtool("check", "config", "prometheus.yml")
     assert done.returncode == 0, done.stdout + done.stderr
+    text = (RULES / "prometheus.yml").read_text()
+    loaded = set(re.findall(r"^  - (\S+\.yml)$", text, re.MULTILINE))
+    rules = {path.name for path in RULES.glob("*s.yml")} - {"prometheus.yml"}
+    assert loaded == rules
 
 
 def test_alertmanager_takes_the_routes():
@@ -197,11 +203,12 @@ def test_alertmanager_takes_the_routes():
 
 
 def test_every_alert_fires_and_stays_silent_where_it_should():
-    text = (RULES / "tests" / "alerts.test.yml").read_text()
+    cases = sorted((RULES / "tests").glob("*alerts.test.yml"))
+    text = "".join(path.read_text() for path in cases)
     for name, severity, _ in alerts():
         for what in ("fires", "stays silent"):
             assert f"name: {name} ({severity}) {what}" in text
-    done = promtool("test", "rules", "tests/alerts.test.yml")
+    done = promtool("test", "rules", *cases)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -1,4 +1,4 @@
-"""The four dashboards. Every panel asks one question; units and limits stand here.
+"""The shaper's dashboards. Every panel asks one question; units and limits stand here.
 
 In the queries ``{I`` stands for the chosen instances. Senders and cases are known to
 every instance that shares a Redis, so they are taken with ``max``; what an instance
@@ -7,6 +7,7 @@ holds and counts is its own and is added up.
 
 from __future__ import annotations
 
+from tools.grafana.federation import FEDERATION
 from tools.grafana.model import Board, Level, Panel, Query, Row
 
 __all__ = ["BOARDS"]
@@ -755,4 +756,4 @@ _ENGINE = Board(
     ),
 )
 
-BOARDS = (_OVERVIEW, _CASES, _DELIVERABILITY, _ENGINE)
+BOARDS = (_OVERVIEW, _CASES, _DELIVERABILITY, _ENGINE, FEDERATION)

@@ -22,21 +22,9 @@ from grafana_foundation_sdk.models import common, dashboard
 if TYPE_CHECKING:
     from tools.grafana.model import Board, Level, Panel
 
-__all__ = ["ANNOTATION", "RUNBOOKS", "VARIABLES", "dump"]
+__all__ = ["RUNBOOKS", "dump", "variables"]
 
 RUNBOOKS = "https://mailshaper.example.org/runbooks"
-VARIABLES = (
-    ("placement", "Placement", "label_values(mailshaper_build_info, placement)"),
-    (
-        "instance",
-        "Instance",
-        'label_values(mailshaper_build_info{placement=~"$placement"}, instance)',
-    ),
-)
-ANNOTATION = (
-    'sum by (event, state) (increase(mailshaper_transitions_total{instance=~"$instance"'
-    "}[1m])) > 0"
-)
 _SOURCE = dashboard.DataSourceRef(type_val="prometheus", uid="${datasource}")
 _COLUMNS = 24
 
@@ -52,8 +40,8 @@ def dump(board: Board, others: tuple[Board, ...] = ()) -> str:
         .time("now-6h", "now")
         .timezone("browser")
         .editable()
-        .variables(_variables())
-        .annotation(_annotation())
+        .variables(_variables(board))
+        .annotation(_annotation(board))
     )
     for other in others:
         link = dashboard_builder.DashboardLink(other.title)
@@ -85,21 +73,33 @@ def dump(board: Board, others: tuple[Board, ...] = ()) -> str:
     data = json.loads(json.dumps(builder.build(), cls=JSONEncoder))
     for annotation in data["annotations"]["list"]:
         # Grafana reads these of Prometheus annotations; the SDK does not know them.
-        annotation["titleFormat"] = "{{event}}"
-        annotation["textFormat"] = "a sender is {{state}}"
-        annotation["tagKeys"] = "event,state"
+        annotation["titleFormat"] = f"{{{{{board.marks.keys[0]}}}}}"
+        annotation["textFormat"] = board.marks.text
+        annotation["tagKeys"] = ",".join(board.marks.keys)
         annotation["step"] = "60s"
     return json.dumps(data, indent=1, sort_keys=True) + "\n"
 
 
-def _variables() -> list[Any]:
+def variables(board: Board) -> tuple[tuple[str, str, str], ...]:
+    """Return name, label and query of what may be chosen on a board."""
+    return (
+        ("placement", "Placement", f"label_values({board.info}, placement)"),
+        (
+            "instance",
+            "Instance",
+            f'label_values({board.info}{{placement=~"$placement"}}, instance)',
+        ),
+    )
+
+
+def _variables(board: Board) -> list[Any]:
     source = (
         dashboard_builder.DatasourceVariable("datasource")
         .label("Prometheus")
         .type("prometheus")
     )
     made: list[Any] = [source]
-    for name, label, query in VARIABLES:
+    for name, label, query in variables(board):
         made.append(
             dashboard_builder.QueryVariable(name)
             .label(label)
@@ -117,14 +117,14 @@ def _variables() -> list[Any]:
     return made
 
 
-def _annotation() -> Any:  # noqa: ANN401
+def _annotation(board: Board) -> Any:  # noqa: ANN401
     return (
         dashboard_builder.AnnotationQuery()
-        .name("Changes of state")
+        .name(board.marks.title)
         .datasource(_SOURCE)
         .enable(True)  # noqa: FBT003
         .icon_color("orange")
-        .expr(ANNOTATION)
+        .expr(board.marks.expr)
     )
 
 

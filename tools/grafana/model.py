@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Board", "Level", "Panel", "Query", "Row"]
+__all__ = ["Board", "Level", "Marks", "Panel", "Query", "Row"]
 
 Level = tuple[float, str]  # from this value on, this colour
 
@@ -50,6 +50,16 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Marks:
+    """What is marked on every panel: an annotation, named by its first key."""
+
+    title: str
+    expr: str
+    keys: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Board:
     """A dashboard."""
 
@@ -57,3 +67,11 @@ class Board:
     title: str
     description: str
     rows: tuple[Row, ...]
+    info: str = "mailshaper_build_info"  # knows the instances and placements
+    marks: Marks = Marks(
+        "Changes of state",
+        'sum by (event, state) (increase(mailshaper_transitions_total{instance=~"'
+        '$instance"}[1m])) > 0',
+        ("event", "state"),
+        "a sender is {{state}}",
+    )
