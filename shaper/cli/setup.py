@@ -3,76 +3,153 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from shaper.cli.client import config_path
+from shaper.addresses import split_address
+from shaper.cli.client import Client, config_path, socket_path
 from shaper.cli.failure import CONFIG, USAGE, CliError
 from shaper.cli.options import Json
 from shaper.cli.output import print_json, say
 from shaper.config import ConfigError, Settings, load
 from shaper.core.text import bland
 from shaper.doctor import exim, postfix
-from shaper.doctor.finding import Finding
-from shaper.doctor.probes import ProbeError
-from shaper.setup import render
+from shaper.doctor.finding import Finding, ok, unknown, warn
+from shaper.doctor.probes import ProbeError, run
+from shaper.setup import exim as exim_parts
+from shaper.setup import machine, render
+from shaper.setup.pieces import Piece, State
 
 __all__ = ["setup"]
 
-_PLACES = (Path("/usr/share/mailshaper"), Path(__file__).parents[2] / "conf")
+_PLACES = (
+    Path("/usr/share/mailshaper"),
+    Path(__file__).parents[1] / "share",  # of a wheel
+    Path(__file__).parents[2] / "conf",  # of a checkout
+)
 _SHARE = "/usr/share/mailshaper"
 _USUAL = ("submission/inet", "submissions/inet", "smtps/inet", "pickup/unix")
+_WAYS = ("reinject", "next-hop", "policy")
 
 
 def setup(
     context: typer.Context,
     part: Annotated[str, typer.Argument(metavar="postfix|exim|prometheus|grafana")],
     *,
+    way: Annotated[
+        str,
+        typer.Option(
+            "--way",
+            metavar="WAY",
+            help="Postfix: reinject, next-hop or policy (default: as configured).",
+        ),
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Print what to add on this machine, and what is there; edit nothing."""
-    path = config_path((context.find_root().obj or {}).get("config", ""))
+    given = context.find_root().obj or {}
+    path = config_path(given.get("config", ""))
     try:
         settings = load(path)
-        there, text = _part(part, settings)
+        there = _ports(settings, part, _serving(given))
+        found, text = _part(part, settings, way)
     except (ConfigError, OSError, ValueError) as error:
         raise CliError(CONFIG, str(error)) from error
+    there += found
     if as_json:
-        rows = [{"what": one.what, "where": one.where} for one in there]
+        rows = [{"level": f.level, "what": f.what, "where": f.where} for f in there]
         print_json({"part": part, "there": rows, "snippet": text})
         return
     for one in there:
-        say(f"# {one.level}: {bland(one.where)}: {bland(one.what)}")
+        where = f"{bland(one.where)}: " if one.where else ""
+        say(f"# {one.level}: {where}{bland(one.what)}")
     say(text)
 
 
-def _part(part: str, settings: Settings) -> tuple[list[Finding], str]:
+def _serving(given: dict[str, Any]) -> bool:
+    try:
+        admin = socket_path(given.get("socket", ""), given.get("config", ""))
+        Client(admin, 1.0).ask("status")
+    except CliError:
+        return False
+    return True
+
+
+def _ports(settings: Settings, part: str, serving: bool) -> list[Finding]:  # noqa: FBT001
+    if part not in {"postfix", "exim"}:
+        return []
+    wanted = [("policy.listen", one) for one in settings.policy.listen]
+    if settings.daemon.placement == "hop":
+        wanted += [("hop.listen", one) for one in settings.hop.listen]
+    return machine.ports(wanted, serving=serving)
+
+
+def _part(part: str, settings: Settings, way: str) -> tuple[list[Finding], str]:
+    if way and part != "postfix":
+        raise CliError(USAGE, "--way is for postfix only")
     if part == "postfix":
-        try:
-            known = postfix.read()
-        except ProbeError as error:
-            raise CliError(USAGE, str(error), "install Postfix first") from error
-        services = [name for name in _USUAL if name in known.services]
-        text = render.postfix_script(_file("postfix/reinject.sh"), settings, services)
-        return postfix.check(known, settings), text
+        return _postfix(settings, way)
     if part == "exim":
-        try:
-            there = exim.check(exim.read(), settings)
-        except ProbeError as error:
-            raise CliError(USAGE, str(error), "install Exim first") from error
-        text = _file("exim/conf.d/main/01_mailshaper")
-        return there, render.exim_macros(text, settings)
+        return _exim(settings)
+    share = _SHARE if Path(_SHARE).is_dir() else str(_PLACES[1])
     if part == "prometheus":
-        return [], render.prometheus(settings, _SHARE)
+        return [], render.prometheus(settings, share)
     if part == "grafana":
         return [], (
-            f"cp -r {_SHARE}/grafana/provisioning/* /etc/grafana/provisioning/\n"
+            f"cp -r {share}/grafana/provisioning/* /etc/grafana/provisioning/\n"
             f"install -d /etc/grafana/mailshaper\n"
-            f"cp -r {_SHARE}/grafana/dashboards /etc/grafana/mailshaper/\n"
+            f"cp -r {share}/grafana/dashboards /etc/grafana/mailshaper/\n"
             "systemctl restart grafana-server"
         )
     raise CliError(USAGE, f"{part} is none of postfix, exim, prometheus, grafana")
+
+
+def _postfix(settings: Settings, way: str) -> tuple[list[Finding], str]:
+    if way and way not in _WAYS:
+        raise CliError(USAGE, f"--way is one of {', '.join(_WAYS)}")
+    try:
+        known = postfix.read()
+    except ProbeError as error:
+        raise CliError(USAGE, str(error), "install Postfix first") from error
+    way = way or _way(settings)
+    services = [name for name in _USUAL if name in known.services]
+    text = render.postfix_script(_file(f"postfix/{way}.sh"), settings, services)
+    return [machine.postfix_version(), *postfix.check(known, settings)], text
+
+
+def _way(settings: Settings) -> str:
+    """Choose by the configuration: who keeps held mail, and what the next hop is."""
+    if settings.daemon.placement == "policy":
+        return "policy"
+    hop = settings.hop.next_hop
+    near = hop.startswith("/") or split_address(hop)[0] in {"127.0.0.1", "::1"}
+    return "reinject" if near else "next-hop"
+
+
+def _exim(settings: Settings) -> tuple[list[Finding], str]:
+    try:
+        version = machine.exim_version(run("exim4", "-bV"))
+        there = exim.check(exim.read(), settings)
+    except ProbeError as error:
+        raise CliError(USAGE, str(error), "install Exim first") from error
+    split = machine.exim_split()
+    if split is None:
+        there.append(
+            unknown("this is not Debian's configuration: see docs/exim.md", "Exim")
+        )
+    directory = machine.EXIM
+    found = exim_parts.pieces(settings, _file, directory, split=bool(split))
+    how = ok(f"the configuration is {'split' if split else 'not split'}", "Exim")
+    there = [version, how, *map(_seen, found), *there]
+    return there, exim_parts.script(found, directory, split=bool(split))
+
+
+def _seen(piece: Piece) -> Finding:
+    where = str(piece.path)
+    if piece.state is State.PRESENT:
+        return ok("present", where)
+    return warn(piece.state.value, where, "the script below writes it")
 
 
 def _file(name: str) -> str:

@@ -33,8 +33,9 @@ def filled(snippet: str, **values: str) -> str:
 
 
 def postfix_script(snippet: str, settings: Settings, services: list[str]) -> str:
-    """Return reinject.sh for these addresses and these services of master.cf.
+    """Return a script for these addresses and these services of master.cf.
 
+    Only what the script has of them: reinject.sh all, next-hop.sh no services.
     Raises ValueError where no service takes mail, or policy.listen is empty.
     """
     if not services or not settings.policy.listen:
@@ -42,13 +43,14 @@ def postfix_script(snippet: str, settings: Settings, services: list[str]) -> str
             "no service of master.cf takes users' mail (postconf -M), or policy.listen "
             "of mailshaper.toml is empty"
         )
-    return filled(
-        snippet,
-        shaper=settings.hop.listen[0],
-        back=settings.hop.next_hop,
-        policy=settings.policy.listen[0],
-        services=" ".join(services),
-    )
+    values = {
+        "shaper": settings.hop.listen[0],
+        "back": settings.hop.next_hop,
+        "policy": settings.policy.listen[0],
+        "services": " ".join(services),
+    }
+    wanted = {k: v for k, v in values.items() if re.search(rf"(?m)^{k}=", snippet)}
+    return filled(snippet, **wanted)
 
 
 def exim_macros(snippet: str, settings: Settings) -> str:

@@ -35,6 +35,9 @@ def test_every_file_of_the_packages_is_in_the_wheel(wheel):
         inside = set(archive.namelist())
     assert not wanted - inside
     assert {"shaper/feedback/outcomes.toml", "shaper/ledger/lua/save.lua"} <= inside
+    # What `mailshaper setup` prints.
+    assert "shaper/share/postfix/reinject.sh" in inside
+    assert "shaper/share/exim/conf.d/router/190_mailshaper" in inside
 
 
 def test_the_command_runs_from_the_wheel_alone(wheel, tmp_path):

@@ -1,11 +1,14 @@
 """What setup prints is the committed snippet with this machine's addresses."""
 
+import socket
 from pathlib import Path
 
 import pytest
 
+from shaper.cli.setup import _way
 from shaper.config import Settings
-from shaper.setup import render
+from shaper.doctor.finding import Level
+from shaper.setup import machine, render
 
 CONF = Path(__file__).parents[2] / "conf"
 SETTINGS = Settings(
@@ -34,3 +37,39 @@ def test_the_macros_of_exim_get_our_ports():
 def test_a_snippet_without_the_name_is_an_error():
     with pytest.raises(ValueError, match="back 0 times"):
         render.filled("x=1\n", back="y")
+
+
+def test_another_next_hop_gets_the_script_without_services():
+    text = render.postfix_script(
+        (CONF / "postfix/next-hop.sh").read_text(), SETTINGS, ["a/inet"]
+    )
+    assert "\nshaper=127.0.0.1:11025" in text
+    assert "services=" not in text
+
+
+@pytest.mark.parametrize(
+    ("more", "way"),
+    [
+        ({"hop": {"next_hop": "127.0.0.1:10026"}}, "reinject"),
+        ({"hop": {"next_hop": "/run/hop.sock"}}, "reinject"),
+        ({"hop": {"next_hop": "relay.example.net:25"}}, "next-hop"),
+        ({"daemon": {"placement": "policy"}}, "policy"),
+    ],
+)
+def test_the_way_follows_the_configuration(more, way):
+    assert _way(Settings(**more)) == way
+
+
+def test_a_port_is_free_ours_or_somebody_elses():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        taken = machine.port("hop.listen", address, serving=False)
+        assert (taken.level, "another program" in taken.what) == (Level.WARN, True)
+        assert machine.port("hop.listen", address, serving=True).level is Level.OK
+    assert machine.port("hop.listen", address, serving=False).what == "is free"
+
+
+def test_versions_are_told():
+    assert machine.exim_version("Exim version 4.96 #2 built").what == "Exim 4.96"
+    assert machine.exim_version("what").level is Level.UNKNOWN
+    assert machine.exim_split(Path("/nowhere")) is None

@@ -1,0 +1,56 @@
+"""What `setup exim` prints, run on a Debian host with a real Exim."""
+
+from pathlib import Path
+
+import pytest
+
+from shaper.config import Settings
+from shaper.setup import exim as parts
+from shaper.setup.machine import exim_split
+from shaper.setup.pieces import State
+from tests.support import needs, snippets
+from tests.support.exim_debian import DebianExim
+
+pytestmark = pytest.mark.e2e
+
+
+def read(name):
+    return (snippets.CONF / name).read_text()
+
+
+def inside(exim, found):
+    """Return pieces with the paths that they have on that host."""
+    root = exim.directory
+    return [
+        type(one)(Path("/") / one.path.relative_to(root), one.text, one.state)
+        for one in found
+    ]
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_the_script_brings_all_parts_once(split):
+    with DebianExim(world=needs.free_port(), split=split) as exim:
+        etc = exim.directory / "etc/exim4"
+        assert exim_split(etc) is split
+        settings = Settings(
+            hop={
+                "listen": [f"127.0.0.1:{needs.free_port()}"],
+                "next_hop": f"127.0.0.1:{exim.back_port}",
+            }
+        )
+        for state in (State.MISSING, State.PRESENT):
+            found = parts.pieces(settings, read, etc, split=split)
+            assert {one.state for one in found} == {state}
+            text = parts.script(inside(exim, found), Path("/etc/exim4"), split=split)
+            exim.shell(text)
+        assert text == "# Everything is there already."
+        assert "router = mailshaper," in exim.route("bob@example.net")
+        changed = etc / ("conf.d" if split else "mailshaper") / "retry/20_mailshaper"
+        changed.write_text("# mine\n")
+        found = parts.pieces(settings, read, etc, split=split)
+        assert [one.state for one in found].count(State.DIFFERS) == 1
+        text = parts.script(inside(exim, found), Path("/etc/exim4"), split=split)
+        assert "differs: this replaces it" in text
+        assert text.count("<<'END_OF_MAILSHAPER'") == 1
+        exim.shell(text)
+        assert "router = mailshaper," in exim.route("bob@example.net")
