@@ -1,0 +1,171 @@
+"""Which stored events count, found by tag, by order of arrival, or to be erased.
+
+An event counts if its form gives it weight, its organisation is not frozen, its
+log counts up to that number, and nothing of the same organisation takes it back.
+All of this is looked up when asked, so it does not depend on what came first.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from federation.chain import LogKey
+from federation.claim import Claim
+from federation.tables import Tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from federation.event import Event
+    from federation.identity import Identity
+
+__all__ = ["Arrival", "Claims"]
+
+_CLAIM = (
+    "SELECT org, key, st, inc, seq, ev.id, k, raw, ts, recv FROM ev"
+    " JOIN log ON log.id=ev.log WHERE weight AND raw IS NOT NULL AND seq<=stop"
+)
+# Kept although somebody asks to erase them: a retraction names no address, and
+# without it what it takes back would be back.
+_KEPT = "fix.retract"
+
+
+class Arrival(NamedTuple):
+    """An event in order of arrival, for whoever follows the store."""
+
+    n: int
+    org: bytes
+    k: str
+    tag: bytes | None
+    takes_back: bool
+
+
+class Claims(Tables):
+    """Look-ups over the stored events."""
+
+    if TYPE_CHECKING:
+
+        def identity(self, org: bytes) -> Identity:
+            """Return the identity of an organisation."""
+
+    def claims(self, tags: Sequence[bytes]) -> list[Claim]:
+        """Return the events that count about any of these tags."""
+        with self.lock:
+            self.look()
+            rows = self.among(f"{_CLAIM} AND tag IN (?)", list(tags))
+            return self._counting(list(rows))
+
+    def events(self, kind: str, *, after: int = 0) -> list[Claim]:
+        """Return the events of a kind that count and are not older than ``after``.
+
+        Not for ``rcpt.*``: these are many, and have no index by kind.
+        """
+        sql = f"{_CLAIM} AND k=? AND ts>=? AND (k<'rcpt' OR k>'rcpt/')"
+        with self.lock:
+            self.look()
+            return self._counting(self.rows(sql, kind, after))
+
+    def _counting(self, rows: list[tuple[Any, ...]]) -> list[Claim]:
+        if not rows:
+            return []
+        found = []
+        back = self._taken_back([row[5] for row in rows])
+        for org, key, st, inc, seq, ident, k, raw, ts, recv in rows:
+            identity = self.identity(org)
+            if identity.frozen or not identity.counts(LogKey(key, st, inc)):
+                continue
+            if (ident, org) in back:
+                continue
+            body = json.loads(raw)["b"]
+            found.append(Claim(org, key, st, inc, seq, ident, k, body, ts, recv))
+        return found
+
+    def _taken_back(self, ids: list[bytes]) -> set[tuple[bytes, bytes]]:
+        """Return which ids are taken back, with the organisation that does."""
+        return {
+            (target, org)
+            for target, org, key, st, inc in self.among(
+                "SELECT target, org, key, st, inc FROM retract"
+                " JOIN ev ON ev.n=retract.n JOIN log ON log.id=ev.log"
+                " WHERE seq<=stop AND target IN (?)",
+                ids,
+            )
+            if self.identity(org).counts(LogKey(key, st, inc))
+        }
+
+    def is_erased(self, event: Event) -> bool:
+        """Return whether an event's own organisation has asked to erase it."""
+        return (
+            event.st != "c"
+            and event.k != _KEPT
+            and self.row("SELECT 1 FROM retract WHERE target=?", event.id) is not None
+            and (event.id, event.org) in self.erasures([event.id])
+        )
+
+    def erasures(self, ids: list[bytes]) -> set[tuple[bytes, bytes]]:
+        """Return which ids are to be erased, with the organisation that asks."""
+        return {
+            (target, org)
+            for target, org, key, st, inc in self.among(
+                "SELECT target, org, key, st, inc FROM retract"
+                " JOIN ev ON ev.n=retract.n JOIN log ON log.id=ev.log"
+                " WHERE erase AND seq<=stop AND target IN (?)",
+                ids,
+            )
+            if self.identity(org).counts(LogKey(key, st, inc))
+        }
+
+    def arrivals(self, after: int, limit: int = 1000) -> list[Arrival]:
+        """Return what arrived after number ``after``, in order."""
+        return [
+            Arrival(n, org, k or "", tag, k in {"fix.retract", "send.released"})
+            for n, org, k, tag in self.rows(
+                "SELECT n, org, k, tag FROM ev JOIN log ON log.id=ev.log"
+                " WHERE n>? ORDER BY n LIMIT ?",
+                after,
+                limit,
+            )
+        ]
+
+    def tags_taken_back(self, n: int) -> list[bytes]:
+        """Return the tags about which event ``n`` takes something back."""
+        return [
+            cast("bytes", tag)
+            for (tag,) in self.rows(
+                "SELECT tag FROM retract JOIN ev ON ev.id=retract.target"
+                " WHERE retract.n=? AND tag IS NOT NULL",
+                n,
+            )
+        ]
+
+    def tags(self) -> Iterator[bytes]:
+        """Yield every tag that any stored event is about, in order."""
+        last = b""
+        while True:
+            rows = self.rows(
+                "SELECT DISTINCT tag FROM ev WHERE tag>? ORDER BY tag LIMIT 1000", last
+            )
+            if not rows:
+                return
+            yield from (tag for (tag,) in rows)
+            last = rows[-1][0]
+
+    def wanted(self, limit: int = 1000) -> list[tuple[LogKey, int]]:
+        """Return places whose event somebody called erased without its origin.
+
+        They are asked for from other peers; the chain tells whether the event
+        that comes is the right one.
+        """
+        stubs = self.rows(
+            "SELECT key, st, inc, seq, ev.id, org FROM ev JOIN log ON log.id=ev.log"
+            " WHERE raw IS NULL AND seq<=stop ORDER BY n LIMIT ?",
+            10 * limit,
+        )
+        erased = self.erasures([row[4] for row in stubs])
+        found = [
+            (LogKey(key, st, inc), seq)
+            for key, st, inc, seq, ident, org in stubs
+            if (ident, org) not in erased
+        ]
+        return found[:limit]
