@@ -133,6 +133,8 @@ class Settings(BaseSettings):
             raise ValueError(
                 'daemon.placement "watch" needs feedback.logs or feedback.journal'
             )
+        if self.daemon.placement == "policy" and not self.policy.listen:
+            raise ValueError('daemon.placement "policy" needs policy.listen')
         if bool(self.suppression.confirm_url) != bool(self.suppression.confirm_listen):
             raise ValueError(
                 "suppression.confirm_listen and suppression.confirm_url go together"
@@ -383,6 +385,7 @@ def changed(old: Settings, new: Settings) -> tuple[list[str], list[str]]:
     live |= {"sender_check", "receivers", "federation"}
     single = {"daemon.enforce", "redis.when_unavailable", "policy.login_ttl"}
     single |= {"privacy.retention_days", "suppression.enabled"}
+    single |= {"policy.hold_grace", "policy.requeue_after"}
     single |= {"suppression.soft_bounces", "suppression.soft_retry"}
     never = {"hop.listen"}
     applied: list[str] = []

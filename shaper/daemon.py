@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from shaper import journal, observation, suppressing, systemd, wiring
+from shaper import journal, observation, policing, suppressing, systemd, wiring
 from shaper.admin import AdminServer
 from shaper.admin_friends import friend_commands
 from shaper.admin_intake import intake_commands
@@ -41,7 +41,8 @@ from shaper.feedback_service import Feedback
 from shaper.ledger.child import RedisChild
 from shaper.ledger.ledger import RedisLedger
 from shaper.metrics.monitor import Monitor
-from shaper.policy.postfix import PolicyServer
+from shaper.policy.postfix import PolicyServer, remembering
+from shaper.policy.queue import QueueHelper
 from shaper.refits import Refits
 from shaper.smtp.forward import NextHop
 from shaper.smtp.friend import FriendSession
@@ -173,7 +174,9 @@ class Daemon:
             hops.send,
             _case_id,
             watcher=Watchers(monitor.metrics, Journaling()),
+            queue=QueueHelper(settings.policy.queue_helper),
         )
+        policing.apply(engine, settings)
         self._refits = Refits(
             context, state / "model.json", url, settings.redis.key_prefix
         )
@@ -226,10 +229,14 @@ class Daemon:
 
     async def _take_mail(self, engine: Engine, ledger: RedisLedger) -> None:
         settings = self._settings
-        policy = PolicyServer(partial(self._remember, engine, ledger))
-        self._sockets.callback(policy.close)
+        asked = settings.daemon.placement == "policy"
+        remember = remembering(partial(self._remember, engine, ledger))
+        policy = policing.server(engine) if asked else PolicyServer(remember)
+        self._sockets.push_async_callback(policy.stop)
         for address in settings.policy.listen:
             await _open(address, policy.listen, policy.listen_unix)
+        if asked:
+            return  # the MTA keeps its mail
         ingress = self._ingress = Ingress(
             wiring.ingress(settings),
             engine.gate,
@@ -295,6 +302,7 @@ class Daemon:
         wiring.sender_check(engine.sender_check, settings)
         wiring.federation(engine, settings)
         suppressing.apply(engine, settings)
+        policing.apply(engine, settings)
         _level(settings)
         self._settings = settings
         self._hops.reload()
@@ -311,12 +319,12 @@ class Daemon:
         places = ", ".join(
             (*map(str, settings.feedback.logs), *settings.feedback.journal)
         )
-        way = (
-            f"watching {places or 'nothing: feedback.logs is empty'}"
-            if settings.daemon.placement == "watch"
-            else f"mail on {', '.join(settings.hop.listen)}, "
-            f"next hop {settings.hop.next_hop}"
-        )
+        way = {
+            "watch": f"watching {places or 'nothing: feedback.logs is empty'}",
+            "policy": f"asked on {', '.join(settings.policy.listen)}",
+            "hop": f"mail on {', '.join(settings.hop.listen)}, "
+            f"next hop {settings.hop.next_hop}",
+        }[settings.daemon.placement]
         return (
             f"instance {settings.daemon.instance}, {way}, "
             f"{len(engine.held)} held, "

@@ -124,7 +124,7 @@ class Policy(Section):
     """Addresses for check_policy_service. An empty list switches it off."""
     login_ttl: Seconds = 432000.0
     """Seconds a login is remembered; not less than Postfix' queue lifetime."""
-    queue_helper: Path = Path("/run/mailshaper-queue/socket")
+    queue_helper: Path = Path("/run/mailshaper-queue.sock")
     """Socket of mailshaper-queue, which moves mail out of the MTA's hold."""
     hold_grace: Seconds = 600.0
     """Seconds after which a message that was to be held and is not on hold in the

@@ -42,7 +42,7 @@ def apply(engine: Engine, settings: Settings) -> None:
     refusing = (
         suppression.enabled
         and settings.daemon.enforce
-        and settings.daemon.placement == "hop"
+        and settings.daemon.placement != "watch"
     )
     engine.confirming.configure(
         engine.confirming.page if refusing else "",

@@ -1,8 +1,8 @@
 """What the core knows of a message: facts in, decisions out, held mail.
 
 A ``Submission`` is a message on its way through the hop, before its body is
-known; a ``HeldMessage`` is one that the spool has made durable. The body itself
-never enters the core.
+known; a ``HeldMessage`` is one that the spool has made durable, or whose content
+the MTA keeps in its own queue. The body itself never enters the core.
 """
 
 from __future__ import annotations
@@ -71,13 +71,16 @@ class RecipientFate(StrEnum):
     EXPIRED = "expired"  # longest hold reached
     DROPPED = "dropped"  # an operator threw it away
     BOUNCED = "bounced"  # an operator returned it
+    GONE = "gone"  # it is not in the MTA's queue, and it was not we who took it out
 
 
 @dataclass(frozen=True, slots=True)
 class HeldMessage:
     """A message in the spool: what was submitted, and its history so far.
 
-    ``size`` is the octets of the content as on the wire. ``fates`` holds only
+    ``size`` is the octets of the content as on the wire. ``by_mta`` says that the
+    content lies in the queue of the MTA, on hold, under ``client.ident``: the spool
+    has the facts only (placement ``policy``). ``fates`` holds only
     recipients (by their position in the envelope) that no longer wait.
     ``attempts`` counts tries at the next hop, ``not_before`` the Unix time
     before which none is made. ``order`` names the operator's order that freed
@@ -93,6 +96,7 @@ class HeldMessage:
     not_before: float = 0.0
     order: str = ""
     notice: bool = False
+    by_mta: bool = False
     fates: Mapping[int, RecipientFate] = field(default_factory=dict)
     told: frozenset[int] = frozenset()
 
@@ -111,6 +115,8 @@ class HeldMessage:
         """Return the unchanging part as plain data (see ``from_meta``)."""
         s = self.submission
         c = s.client
+        # The spool knows the size of what it keeps, but not of this.
+        kept = {"by_mta": True, "size": self.size} if self.by_mta else {}
         return {
             "id": s.id,
             "sender": s.sender,
@@ -126,6 +132,7 @@ class HeldMessage:
             "author": s.author,
             "case": self.case,
             "notice": self.notice,
+            **kept,
         }
 
     @classmethod
@@ -141,6 +148,11 @@ class HeldMessage:
             message_id=str(data["message_id"]),
             author=str(data["author"]),
         )
+        by_mta = bool(data.get("by_mta"))
         return cls(
-            submission, size, case=str(data["case"]), notice=bool(data["notice"])
+            submission,
+            int(data["size"]) if by_mta else size,
+            case=str(data["case"]),
+            notice=bool(data["notice"]),
+            by_mta=by_mta,
         )

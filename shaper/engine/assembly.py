@@ -29,6 +29,8 @@ from shaper.engine.orders import Orders
 from shaper.engine.outbox import Outbox
 from shaper.engine.outcomes import Outcomes
 from shaper.engine.receivers import Receivers
+from shaper.engine.reconcile import Reconcile
+from shaper.engine.release import MailQueue, Release
 from shaper.engine.routes import Routes
 from shaper.engine.sendercheck import SenderCheck
 from shaper.engine.senders import Senders
@@ -58,8 +60,12 @@ class Engine:
         case_id: Callable[[], str],
         compose: Compose | None = None,
         watcher: Watcher | None = None,
+        queue: MailQueue | None = None,
     ) -> None:
-        """``send`` takes a held message to the next hop, ``compose`` writes notices."""
+        """``send`` takes a held message to the next hop, ``compose`` writes notices.
+
+        ``queue`` is that of the MTA, which keeps held mail in placement ``policy``.
+        """
         self.context = context
         self.host = HostAlarm(context)
         self.senders = Senders(context)
@@ -80,7 +86,14 @@ class Engine:
         self.casebook = Casebook(context)
         self.outcomes = Outcomes(context, self.senders, self.casebook, self.watcher)
         self.delivery = Delivery(context, self.held, send)
-        self.trickle = Trickle(context, self.held, self.senders, self.delivery)
+        self.release: Release | None = None
+        if queue is not None:
+            self.release = Release(context, self.held, self.delivery, queue)
+        way = self.release or self.delivery
+        self.trickle = Trickle(context, self.held, self.senders, way)
+        self.reconcile: Reconcile | None = None
+        if self.release is not None:
+            self.reconcile = Reconcile(context, self.held, self.trickle, self.release)
         self.gate = Gatekeeper(
             context,
             self.senders,
@@ -131,6 +144,9 @@ class Engine:
         self.delivery.on_finished = self._finished
         self.delivery.on_notice = self._noticed
         self.delivery.on_replies = self.gate.trickled
+        if self.release is not None:
+            self.release.on_finished = self._finished
+            self.release.on_replies = self.gate.trickled
 
     async def restore(self, audit: Iterable[dict[str, Any]]) -> None:
         """Rebuild everything from the journal's lines and the spool.

@@ -173,9 +173,12 @@ class Control:
             if len(content) > _MOST_SHOWN:
                 break
         text = content[:_MOST_SHOWN].replace(b"\r\n..", b"\r\n.")
+        if message.by_mta:
+            # What the MTA's client wrote is the MTA's to show, and only to root.
+            text = _ELSEWHERE.format(message.submission.client.ident).encode()
         return self._message(message, self._context.instance) | {
             "content": text.decode("utf-8", "replace"),
-            "truncated": message.size > _MOST_SHOWN,
+            "truncated": message.size > _MOST_SHOWN and not message.by_mta,
         }
 
     async def _not_here(self, message_id: str) -> RefusedError:
@@ -423,6 +426,10 @@ class Control:
 
 
 _MOST_SHOWN = 16 * 1024
+_ELSEWHERE = (
+    "The mail server keeps this message on hold as {0}; root sees it with\r\n"
+    "postcat -qbh {0}   or   exim -Mvh {0}; exim -Mvb {0}\r\n"
+)
 _MOST_PLANNED = 1_000_000_000
 
 

@@ -15,28 +15,30 @@ import asyncio
 import heapq
 import logging
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from shaper.core.evidence import familiarity, standing
 from shaper.core.message import RecipientFate
 from shaper.core.pace import drain_pause, next_release_after
-from shaper.core.ports import SpoolFullError, StateUnavailableError
+from shaper.core.ports import ShaperError, StateUnavailableError
 from shaper.core.state import State
 from shaper.engine.heldmail import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from shaper.core.message import HeldMessage
     from shaper.core.record import Record
+    from shaper.core.reply import Reply
     from shaper.engine.context import Context
-    from shaper.engine.delivery import Delivery
     from shaper.engine.heldmail import HeldMail
     from shaper.engine.senders import Senders
 
 __all__ = ["Trickle"]
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # After an own failure (disk full, a bug) a lane rests this long, in seconds.
 _REST = 60.0
@@ -45,11 +47,32 @@ _REST = 60.0
 _LONGEST_SLEEP = 30.0
 
 
+class WayOut(Protocol):
+    """How held mail leaves: ``Delivery``, or ``Release`` for what the MTA keeps."""
+
+    async def attempt(self, message: HeldMessage) -> None:
+        """Try every waiting recipient once. Raises ShaperError."""
+
+    async def settle(
+        self,
+        message: HeldMessage,
+        fates: Mapping[int, RecipientFate],
+        replies: Mapping[int, Reply],
+    ) -> bool:
+        """Write down what became of recipients; False when it is damaged."""
+
+    def owing(self) -> list[str]:
+        """Return the messages with fates that the disk has not taken yet."""
+
+    def forget_owed(self, message_id: str) -> None:
+        """Forget the fates of a message that is gone."""
+
+
 class Trickle:
     """The schedule of held mail of this instance."""
 
     def __init__(
-        self, context: Context, held: HeldMail, senders: Senders, delivery: Delivery
+        self, context: Context, held: HeldMail, senders: Senders, delivery: WayOut
     ) -> None:
         """Start without a schedule; ``start`` makes it from the held mail."""
         self._context = context
@@ -221,7 +244,7 @@ class Trickle:
         rest = 0.0
         try:
             await self._delivery.attempt(message)
-        except SpoolFullError as error:
+        except ShaperError as error:
             log.error("held message %s must wait: %s", message.id, error)
             rest = _REST
         except Exception:  # one of the three catch-alls: an attempt
@@ -266,13 +289,30 @@ class Trickle:
     async def _settle(
         self, message: HeldMessage, fates: dict[int, RecipientFate]
     ) -> bool:
+        return await self._claimed(message, self._delivery.settle(message, fates, {}))
+
+    async def alone(
+        self, message_id: str, work: Callable[[HeldMessage], Awaitable[None]]
+    ) -> None:
+        """Do something with a waiting message while nobody else does."""
+        while message_id in self._busy:
+            await asyncio.wait({self._busy[message_id]})
+        message = self._held.get(message_id)
+        if message is not None and message.waiting:
+            await self._claimed(message, work(message))
+
+    async def _claimed(self, message: HeldMessage, work: Awaitable[T]) -> T:
         claim = asyncio.get_running_loop().create_future()
         self._busy[message.id] = claim
         try:
-            return await self._delivery.settle(message, fates, {})
+            return await work
         finally:
             del self._busy[message.id]
             claim.set_result(None)
+            left = self._held.get(message.id)
+            if left is not None and not left.waiting:
+                # Its end is written, and could not be carried out yet.
+                self.wake(self._held.lane_of(left), self._context.clock() + _REST)
 
     async def expire(self, now: float) -> list[HeldMessage]:
         """Give mail that was held for the longest time back to its sender."""

@@ -225,6 +225,8 @@ class Upkeep:
             (60.0, self.expire),
             (6 * 3600.0, self.prune),
         ]
+        if self._engine.reconcile is not None:
+            rounds.append((30.0, self._engine.reconcile.round))
         await asyncio.gather(*(self._repeat(p, work, stop) for p, work in rounds))
         await self._attempt(self.store)
 

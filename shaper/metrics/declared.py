@@ -37,7 +37,7 @@ class Declared:
 
 _ACTION = (
     "`action`: `pass`, `hold`, `answer` (refused for now: Redis or disk); "
-    "`placement`: `hop` or `watch`"
+    "`placement`: `hop`, `policy` or `watch`"
 )
 _QUEUE = (
     "`queue`: `trickle` (sender slowed), `blocked`, `released` (on its way out: by an "
@@ -190,7 +190,7 @@ ALL: tuple[Declared, ...] = (
         "`refused`: look at the replies (`mailshaper queue show`); `expired`: a case "
         "that nobody decided.",
         ("fate",),
-        "`fate`: `delivered`, `refused`, `expired`, `dropped`, `bounced`",
+        "`fate`: `delivered`, `refused`, `expired`, `dropped`, `bounced`, `gone`",
     ),
     # -- what became of mail
     Declared(
@@ -351,6 +351,6 @@ ALL: tuple[Declared, ...] = (
         "Always 1; the labels say what runs.",
         "Different versions on instances of one Redis: finish the upgrade.",
         ("version", "python", "placement"),
-        "`version`, `python`: as installed; `placement`: `hop` or `watch`",
+        "`version`, `python`: as installed; `placement`: `hop`, `policy` or `watch`",
     ),
 )

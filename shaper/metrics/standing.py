@@ -86,7 +86,7 @@ class Standing:
         _cases(engine, values)
         self._spooled(spool, values)
         await self._redis(engine, values)
-        enforcing = engine.context.enforce and self._placement == "hop"
+        enforcing = engine.context.enforce and self._placement != "watch"
         suppressed = len(engine.suppression.index)
         values["mailshaper_suppressed_recipients"] = {(): float(suppressed)}
         values["mailshaper_enforcing"] = {(): float(enforcing)}

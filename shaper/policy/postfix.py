@@ -1,14 +1,17 @@
-"""The Postfix policy service that tells which login owns a queue id.
+"""The policy service: an MTA asks about a message before it takes it.
 
-Speaks the policy delegation protocol of Postfix's SMTPD_POLICY_README: lines
-of name=value, an empty line ends a request, several requests a connection. It
-decides nothing: whatever it learns, the answer is DUNNO. At DATA and
-END-OF-MESSAGE, where Postfix tells both queue_id and sasl_username, the pair is
-stored before the answer, so that it is there when the message reaches the hop.
+Speaks the policy delegation protocol of Postfix's SMTPD_POLICY_README (for Exim see
+``shaper.policy.request``): lines of name=value, an empty line ends a request,
+several requests a connection. What is answered is the handler's duty.
 
-Fail open: when storing fails or takes too long, mail still flows, with the
-envelope sender as identity. What is not a policy request is logged and the
-connection closed without an answer, as the README asks of a service in trouble.
+``remembering`` is the handler of placement ``hop``. It decides nothing: whatever it
+learns, the answer is DUNNO. At DATA and END-OF-MESSAGE, where Postfix tells both
+queue_id and sasl_username, the pair is stored before the answer, so that it is there
+when the message reaches the hop.
+
+Fail open: when the handler fails or takes too long, mail still flows. What is not a
+policy request is logged and the connection closed without an answer, as the README
+asks of a service in trouble.
 """
 
 from __future__ import annotations
@@ -16,19 +19,44 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
+
+from shaper.core.asked import PASS
+from shaper.policy.request import attributes, written
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
-__all__ = ["PolicyServer", "PolicySettings"]
+__all__ = ["Handler", "PolicyServer", "PolicySettings", "remembering"]
 
 log = logging.getLogger(__name__)
 
-_ANSWER = b"action=DUNNO\n\n"
+Handler: TypeAlias = "Callable[[Mapping[str, str]], Awaitable[bytes] | bytes]"
+"""Takes the attributes of a request; returns the answer, or what gives it.
+
+Raises ValueError when a value cannot be."""
+
+_DUNNO = written(PASS)
 _STAGES = frozenset(("DATA", "END-OF-MESSAGE"))
 _BACKLOG = 512
+
+
+def remembering(remember: Callable[[str, str], Awaitable[None]]) -> Handler:
+    """Return a handler that has ``remember(queue_id, login)`` store what it hears."""
+
+    async def store(queue_id: str, login: str) -> bytes:
+        await remember(queue_id, login)
+        return _DUNNO
+
+    def handle(values: Mapping[str, str]) -> Awaitable[bytes] | bytes:
+        queue_id = values.get("queue_id", "")
+        login = values.get("sasl_username", "")
+        if queue_id and login and values.get("protocol_state") in _STAGES:
+            return store(queue_id, login)
+        return _DUNNO
+
+    return handle
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +67,18 @@ class PolicySettings:
     # 320-octet addresses make it a few thousand.
     max_request: int = 32 * 1024
     max_value: int = 4096  # octets of one line
-    # Seconds to wait for the store. Postfix waits 100 for the answer
-    # (smtpd_policy_service_timeout), and its client waits with it.
-    store_timeout: float = 5.0
+    # Seconds to wait for the handler. Postfix waits 100 for the answer
+    # (smtpd_policy_service_timeout), our snippets let it wait 5 to 10, and its
+    # client waits with it.
+    answer_timeout: float = 5.0
     idle_timeout: float = 1000.0  # seconds; Postfix's own is 300
 
 
 class PolicyServer:
-    """Listens for Postfix; ``remember(queue_id, login)`` stores what it learns."""
+    """Listens for an MTA; ``handle`` says what it is told."""
 
-    def __init__(
-        self,
-        remember: Callable[[str, str], Awaitable[None]],
-        settings: PolicySettings | None = None,
-    ) -> None:
-        self.remember = remember
+    def __init__(self, handle: Handler, settings: PolicySettings | None = None) -> None:
+        self.handle = handle
         self.settings = settings or PolicySettings()
         self.connections: set[_Connection] = set()
         self._servers: list[asyncio.Server] = []
@@ -92,18 +117,30 @@ class PolicyServer:
         for connection in list(self.connections):
             connection.close()
 
+    async def stop(self) -> None:
+        """Stop listening, answer what was asked, then close what is open."""
+        for server in self._servers:
+            server.close()
+        for connection in list(self.connections):
+            connection.eof_received()
+        tasks = [one.task for one in self.connections if one.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=self.settings.answer_timeout)
+        self.close()
+
 
 class _Connection(asyncio.Protocol):
-    """One smtpd process. It asks, waits for the answer, asks again."""
+    """One process of the MTA. It asks, waits for the answer, asks again."""
 
     def __init__(self, server: PolicyServer, loop: asyncio.AbstractEventLoop) -> None:
         self._server = server
         self._loop = loop
         self._transport = cast("asyncio.Transport", None)
         self._buffer = b""
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._heard_at = loop.time()
+        self._ended = False  # it says nothing more and still wants its answer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start listening to it."""
@@ -122,10 +159,17 @@ class _Connection(asyncio.Protocol):
         """Collect a request, answer it; further ones wait for their turn."""
         self._buffer = self._buffer + data if self._buffer else data
         self._heard_at = self._loop.time()
-        if self._task is None:
+        if self.task is None:
             self._serve()
         elif len(self._buffer) > self._server.settings.max_request:
             self._refuse("requests without waiting for the answers")
+
+    def eof_received(self) -> bool:
+        """Answer what was asked before hanging up: Exim reads to the end."""
+        self._ended = True
+        if self.task is None:
+            self._transport.close()
+        return True
 
     def close(self) -> None:
         """Hang up without an answer."""
@@ -134,37 +178,39 @@ class _Connection(asyncio.Protocol):
     def _serve(self) -> None:
         """Answer the requests that are complete."""
         settings = self._server.settings
-        while self._task is None and not self._transport.is_closing():
+        while self.task is None and not self._transport.is_closing():
             end = self._buffer.find(b"\n\n")
             if end < 0:
                 if len(self._buffer) > settings.max_request:
                     self._refuse("a request that is too long")
-                return
+                break
             if end > settings.max_request:
                 self._refuse("a request that is too long")
                 return
             request, self._buffer = self._buffer[:end], self._buffer[end + 2 :]
             try:
-                values = _parse(request, settings.max_value)
+                values = attributes(request, settings.max_value)
+                answer = self._server.handle(values)
             except ValueError as error:
                 self._refuse(str(error))
                 return
-            queue_id = values.get("queue_id", "")
-            login = values.get("sasl_username", "")
-            if queue_id and login and values.get("protocol_state") in _STAGES:
-                self._task = self._loop.create_task(self._store(queue_id, login))
+            if not isinstance(answer, bytes):
+                self.task = self._loop.create_task(self._await(answer))
                 return
-            self._transport.write(_ANSWER)
+            self._transport.write(answer)
+        if self._ended and self.task is None:
+            self._transport.close()
 
-    async def _store(self, queue_id: str, login: str) -> None:
+    async def _await(self, answer: Awaitable[bytes]) -> None:
+        said = _DUNNO
         try:
-            async with asyncio.timeout(self._server.settings.store_timeout):
-                await self._server.remember(queue_id, login)
-        except Exception:  # per attempt: mail flows whatever the store does
-            log.exception("the login of %s could not be stored", ascii(queue_id))
-        self._task = None
+            async with asyncio.timeout(self._server.settings.answer_timeout):
+                said = await answer
+        except Exception:  # per connection: mail flows whatever befalls us
+            log.exception("a policy request is answered DUNNO")
+        self.task = None
         if not self._transport.is_closing():
-            self._transport.write(_ANSWER)
+            self._transport.write(said)
             self._serve()
 
     def _refuse(self, what: str) -> None:
@@ -177,27 +223,3 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
             return
         self._timer = self._loop.call_at(due, self._watch)
-
-
-def _parse(request: bytes, max_value: int) -> dict[str, str]:
-    """Return the attributes; raises ValueError with what is wrong.
-
-    A later attribute of the same name does not replace an earlier one: Postfix
-    never repeats one, so a repetition is somebody's attempt.
-    """
-    values: dict[str, str] = {}
-    for raw in request.split(b"\n"):
-        if len(raw) > max_value:
-            raise ValueError("a value that is too long")
-        name, equals, value = raw.partition(b"=")
-        if not equals or not name:
-            raise ValueError("a line that is not name=value")
-        if b"\0" in raw:
-            raise ValueError("a NUL octet")
-        key = name.decode("utf-8", "replace")
-        if key in values:
-            raise ValueError("an attribute twice")
-        values[key] = value.decode("utf-8", "replace")
-    if values.get("request") != "smtpd_access_policy":
-        raise ValueError("something else than request=smtpd_access_policy")
-    return values

@@ -129,7 +129,8 @@ class Writer:
         size = self._size + len(rest)
         crc = zlib.crc32(rest, self._crc)
         header = Header(len(self._meta), size, zlib.crc32(self._meta), crc)
-        self.message = replace(self.message, size=size)
+        if not self.message.by_mta:
+            self.message = replace(self.message, size=size)
         try:
             if self._fd < 0:
                 self._fd = self._owner.directory.create(self._temporary)

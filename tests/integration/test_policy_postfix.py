@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from shaper.policy.postfix import PolicyServer, PolicySettings
+from shaper.policy.postfix import PolicyServer, PolicySettings, remembering
 
 REQUEST = {
     "request": "smtpd_access_policy",
@@ -43,7 +43,9 @@ async def store():
 
 @pytest.fixture
 async def server(store):
-    server = PolicyServer(store, replace(PolicySettings(), store_timeout=5))
+    server = PolicyServer(
+        remembering(store), replace(PolicySettings(), answer_timeout=5)
+    )
     await server.listen("127.0.0.1", 0)
     yield server
     server.close()
@@ -112,7 +114,9 @@ async def test_a_store_that_fails_lets_mail_through(ask, store):
 
 async def test_a_store_that_hangs_lets_mail_through(store):
     store.gate.clear()
-    server = PolicyServer(store, replace(PolicySettings(), store_timeout=0.01))
+    server = PolicyServer(
+        remembering(store), replace(PolicySettings(), answer_timeout=0.01)
+    )
     await server.listen("127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -144,7 +148,7 @@ async def test_garbage_gets_no_answer_but_the_door(ask, store, garbage):
 
 
 async def test_a_unix_socket_serves_too(store, tmp_path):
-    server = PolicyServer(store)
+    server = PolicyServer(remembering(store))
     path = str(tmp_path / "p")
     await server.listen_unix(path)
     reader, writer = await asyncio.open_unix_connection(path)

@@ -1,0 +1,51 @@
+#!/bin/sh
+# Placement policy: Postfix asks mailshaper about outbound mail and keeps what is held.
+# Run as root, then `postfix reload`. MAIL_CONFIG=/etc/postfix-two chooses another
+# instance; policy-off.sh undoes it. docs/placement-policy.md says why each line is there.
+set -eu
+policy=127.0.0.1:10027   # policy.listen
+back=127.0.0.1:10026     # hop.next_hop: where mailshaper hands in its own notices
+# The services of master.cf that take outbound mail; name only those you have.
+services="submission/inet submissions/inet"
+ask="check_policy_service { inet:$policy, timeout=10s, default_action=DUNNO }"
+
+for service in $services; do
+  [ -n "$(postconf -M "$service" 2>/dev/null)" ] || {
+    echo "master.cf has no service $service: name yours at the top of $0 (postconf -M lists them)" >&2
+    exit 1
+  }
+done
+
+postconf -e "enable_long_queue_ids = yes"
+
+# Restrictions of yours stay, behind the question: what permits ends a list.
+n=0
+for service in $services; do
+  n=$((n + 1))
+  for stage in recipient end_of_data; do
+    name="mailshaper_${stage}_$n"
+    old=$(postconf -Ph "$service/smtpd_${stage}_restrictions" 2>/dev/null)
+    case ${old:=$(postconf -h "smtpd_${stage}_restrictions")} in
+      "\$$name") old=$(postconf -h "$name") ;;
+    esac
+    case $old in
+      *"check_policy_service { inet:$policy,"*) continue ;;
+    esac
+    postconf -e "$name = $ask${old:+, $old}"
+    postconf -P "$service/smtpd_${stage}_restrictions=\$$name"
+  done
+done
+
+postconf -M "$back/inet=$back inet n - n - - smtpd \
+  -o syslog_name=postfix/shaper-notice \
+  -o content_filter= \
+  -o mynetworks=127.0.0.0/8 \
+  -o smtpd_tls_security_level=none \
+  -o smtpd_sasl_auth_enable=no \
+  -o smtpd_client_restrictions= \
+  -o smtpd_helo_restrictions= \
+  -o smtpd_sender_restrictions= \
+  -o smtpd_recipient_restrictions=permit_mynetworks,reject \
+  -o smtpd_relay_restrictions=permit_mynetworks,reject \
+  -o smtpd_data_restrictions= \
+  -o smtpd_end_of_data_restrictions="

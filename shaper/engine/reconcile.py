@@ -1,0 +1,70 @@
+"""Compares our records of mail on hold with the MTA's queue, in small rounds.
+
+A record whose message is not on hold (any more) is brought to its end: it was
+released before a crash of ours, let go or removed by a person, or it never arrived
+because the MTA refused it after our answer. The queue is only looked at here.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from shaper.policy.queue import QueueState
+
+if TYPE_CHECKING:
+    from shaper.core.message import HeldMessage
+    from shaper.engine.context import Context
+    from shaper.engine.heldmail import HeldMail
+    from shaper.engine.release import Release
+    from shaper.engine.trickle import Trickle
+
+__all__ = ["Reconcile"]
+
+_AT_ONCE = 500  # messages of one round; a look costs the helper some 20 us
+
+
+class Reconcile:
+    """One per engine that releases mail from the MTA's queue."""
+
+    def __init__(
+        self, context: Context, held: HeldMail, trickle: Trickle, release: Release
+    ) -> None:
+        """Start with the oldest message."""
+        self._context = context
+        self._held = held
+        self._trickle = trickle
+        self._release = release
+        self._last = ""
+
+    async def round(self) -> None:
+        """Look at some more messages. Raises QueueTroubleError, SpoolFullError."""
+        part = self._next()
+        if not part:
+            return
+        idents = {m.id: m.submission.client.ident for m in part}
+        states = await self._release.queue.states(idents.values())
+        for message in part:
+            state = states[idents[message.id]]
+            if state is not QueueState.HELD:
+                await self._trickle.alone(message.id, partial(self._end, state))
+
+    async def _end(self, state: QueueState, message: HeldMessage) -> None:
+        if message.attempts:
+            await self._release.released(message)
+        else:
+            await self._release.missed(message, state)
+
+    def _next(self) -> list[HeldMessage]:
+        """Return the next messages of which the queue should know by now."""
+        due = self._context.clock() - self._release.rules.grace
+        ripe = [
+            message
+            for message in self._held.all()
+            if message.by_mta and message.waiting and message.submission.received <= due
+        ]
+        ids = [message.id for message in ripe]
+        start = ids.index(self._last) + 1 if self._last in ids else 0
+        part = ripe[start : start + _AT_ONCE]
+        self._last = part[-1].id if part else ""
+        return part
