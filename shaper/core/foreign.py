@@ -1,9 +1,7 @@
 """What other hosts say about a recipient or a sender, as this host may use it.
 
-The federation daemon decides whom to believe and leaves its verdicts in Redis,
-under tags: keyed hashes of addresses (federation/PROTOCOL.md, "Tags"). This module
-computes the same tags and says what a verdict means for one message. The two
-programs share no code; a test holds both against the protocol's vectors.
+The federation daemon decides whom to believe and leaves its verdicts in Redis; this
+module says what a verdict means for one message. Pure.
 
 Nobody outside can stop a sender here: a signal about one of ours raises a floor
 under its evidence that is a third of what slows, and adds up with nothing.
@@ -11,12 +9,8 @@ under its evidence that is a third of what slows, and adds up with nothing.
 
 from __future__ import annotations
 
-import hmac
 import math
-import unicodedata
-from base64 import urlsafe_b64encode
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from shaper.core.plain import loads, moment
@@ -25,8 +19,6 @@ from shaper.core.suppression import MARK
 from shaper.core.text import bland
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from shaper.core.profile import Profile
 
 __all__ = [
@@ -34,17 +26,12 @@ __all__ = [
     "Foreign",
     "ForeignSender",
     "Stop",
-    "canon",
     "raise_floor",
     "read_foreign",
     "read_sender",
     "stop",
-    "tags",
 ]
 
-_RECIPIENT = b"SM2TP-FED/1 rcpt\n"
-_SENDER = b"SM2TP-FED/1 send\n"
-_TAG = 16  # octets
 _DAY = 86400.0
 _PROBE = 14 * _DAY  # seconds between two probes of what others call dead
 FLOOR = 3.0  # nats of the 9 at which bounces slow a sender
@@ -84,53 +71,6 @@ class Stop:
 
     lines: tuple[str, ...]
     probe: float
-
-
-def canon(address: str) -> str:
-    """Return the form of an address that is hashed, "" where it cannot be shared.
-
-    The domain becomes lower-case A-labels without a final dot, an ASCII local part
-    lower case, a quoted one loses quotes that it does not need, another is NFC.
-    Nothing is stripped: ``a+b`` may be dead while ``a`` lives.
-    """
-    local, at, domain = address.rpartition("@")
-    domain = domain.removesuffix(".")
-    if not at or not local or not domain or domain.startswith("["):
-        return ""
-    try:
-        domain = domain.encode("idna").decode("ascii").lower()
-    except UnicodeError:
-        return ""
-    local = unicodedata.normalize("NFC", _unquoted(local))
-    if local.isascii():
-        local = local.lower()
-    if any("\ud800" <= char <= "\udfff" for char in local):
-        return ""  # octets that are no UTF-8
-    return f"{local}@{domain}"
-
-
-def _unquoted(local: str) -> str:
-    """Remove quotes around what is a dot-atom without them (RFC 5321 4.1.2)."""
-    if len(local) < 3 or local[0] != '"' or local[-1] != '"':  # noqa: PLR2004
-        return local
-    bare = local[1:-1].replace("\\", "")
-    atoms = bare.split(".")
-    plain = all(atoms) and not set(bare) & set('()<>[]:;@\\," ')
-    return bare if plain and bare.isprintable() else local
-
-
-def tags(peppers: Iterable[bytes], address: str, *, sender: bool = False) -> list[str]:
-    """Return an address's tag under each pepper, none where it has no tag."""
-    name = canon(address)
-    if not name:
-        return []
-    text = (_SENDER if sender else _RECIPIENT) + name.encode()
-    return [
-        urlsafe_b64encode(hmac.digest(pepper, text, sha256)[:_TAG])
-        .rstrip(b"=")
-        .decode()
-        for pepper in peppers
-    ]
 
 
 def read_foreign(raw: bytes) -> Foreign | None:

@@ -19,12 +19,12 @@ from collections import Counter, deque
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from shaper.core.foreign import tags
 from shaper.core.message import RecipientFate
 from shaper.core.outcome import Kind, Meaning
 from shaper.core.state import State
 from shaper.core.suppression import MARK, fold
 from shaper.engine.gate import Watcher
+from shaper.engine.tags import tags
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 from shaper import journal
 from shaper.core.evidence import OutcomeKind
-from shaper.core.foreign import raise_floor, read_foreign, read_sender, stop, tags
+from shaper.core.foreign import raise_floor, read_foreign, read_sender, stop
 from shaper.core.ports import SpoolFullError
 from shaper.core.reply import Phase, Reply
 from shaper.core.suppression import Entry, fold
 from shaper.engine.gate import Watcher
+from shaper.engine.tags import tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,11 +8,12 @@ import redis
 
 from shaper.core.contacts import Contacts
 from shaper.core.envelope import Client
-from shaper.core.foreign import FLOOR, tags
+from shaper.core.foreign import FLOOR
 from shaper.core.outcome import Kind, Meaning, Outcome
 from shaper.core.state import State
 from shaper.core.suppression import BULK
 from shaper.engine.control import Change, RefusedError
+from shaper.engine.tags import tags
 from tests.support.engine import EngineBox
 
 DAY = 86400.0
