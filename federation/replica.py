@@ -1,0 +1,77 @@
+"""The store as an exchange sees it: vectors, ranges, and lines to take.
+
+A thin view of store and admission, shared by the asking side (session) and the
+answering side (service), so that both see the same things: what is refused is not
+offered, and nothing behind the end of a log exists.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from federation.trust import Level
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from federation.admission import Admission
+    from federation.chain import Entry, LogKey
+    from federation.store import Store
+    from federation.sync import Want
+
+__all__ = ["Replica"]
+
+
+class Replica:
+    """One node's copy of the logs."""
+
+    def __init__(self, store: Store, admission: Admission) -> None:
+        self.store = store
+        self.limits = store.limits
+        self.take = admission.take
+
+    def vector(self, since: int = 0, org: bytes | None = None) -> list[Entry]:
+        """Return the entries of logs that changed after ``since``."""
+        return self.store.vector(since, org)
+
+    def lines(self, want: Want, most: int, room: int) -> list[bytes]:
+        """Return lines of a range, as many as there is room for."""
+        if most <= 0 or room <= 0:
+            return []
+        return self.store.lines(want.log, want.first, want.last, most=most, size=room)
+
+    def org_of(self, log: LogKey) -> bytes:
+        """Return whose log it is, b"" for one that is not here."""
+        found = self.store.log(log)
+        return b"" if found is None else found.org
+
+    def floor(self, log: LogKey) -> int:
+        """Return the number before the first event of a log that is here."""
+        found = self.store.log(log)
+        return 0 if found is None else found.floor
+
+    def head(self, log: LogKey) -> int:
+        """Return the number of the last event of a log that counts."""
+        found = self.store.log(log)
+        return 0 if found is None else min(found.head, found.end)
+
+    def id_at(self, log: LogKey, seq: int) -> bytes:
+        """Return the id at a place, b"" if nothing is there."""
+        found = self.store.log(log)
+        row = None if found is None else self.store.at(found, seq)
+        return b"" if row is None else row.id
+
+    def refused(self) -> set[bytes]:
+        """Return the organisations that this host does not want to hear of."""
+        return {
+            row.org for row in self.store.trust_rows() if row.level == Level.REFUSED
+        }
+
+    def knows(self, key: bytes, orgs: Sequence[bytes]) -> bytes | None:
+        """Return which of these organisations a key may speak for now."""
+        for org in orgs:
+            identity = self.store.identity(org)
+            # A revoked key speaks for nobody, whatever it may have signed before.
+            if identity.allows(key) and key not in identity.cuts:
+                return org
+        return None
