@@ -77,6 +77,11 @@ class Watchers(Watcher):
         for one in self._all:
             one.suppressed(sender)
 
+    def foreign(self, action: str) -> None:
+        """Pass it on."""
+        for one in self._all:
+            one.foreign(action)
+
     def notified(self, channel: str, *, sent: bool) -> None:
         """Pass it on."""
         for one in self._all:

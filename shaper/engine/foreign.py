@@ -132,11 +132,14 @@ class ForeignWord(Watcher):
             f"federation probe {folded}", int(verdict.probe), secrets.token_hex(8)
         ):
             self.probes += 1
+            suppression.watcher.foreign("probe")
             return None
         if not settings.enabled or not self._context.enforce:
             self.would += 1
+            suppression.watcher.foreign("spared")
             return None
         self.refused += 1
+        suppression.watcher.foreign("refused")
         if found.suppress:
             # A poisoned list must not frame our customers: little evidence.
             await suppression.attempted(sender, OutcomeKind.FOREIGN_ATTEMPT)

@@ -81,6 +81,12 @@ class Watcher:
     def suppressed(self, sender: str) -> None:
         """Hear that a recipient was refused because it is suppressed."""
 
+    def foreign(self, action: str) -> None:
+        """Hear what was done with a recipient that trusted hosts call dead.
+
+        ``action`` is ``refused``, ``probe`` or ``spared`` (observing).
+        """
+
     def notified(self, channel: str, *, sent: bool) -> None:
         """Hear what became of a notice; ``channel`` is ``mail`` or ``webhook``."""
 

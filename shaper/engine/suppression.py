@@ -124,7 +124,7 @@ class Suppression:
         self.refused = 0
         self._context = context
         self._senders = senders
-        self._watcher = watcher
+        self.watcher = watcher
         self._login_of = login_of
         self._owed: deque[tuple[str, Event, bool]] = deque(maxlen=_OWED)
         self._position = ""
@@ -156,7 +156,7 @@ class Suppression:
             log.warning("suppression list not read, mail passes: %s", error)
             return None
         if reply is not None:
-            self._watcher.suppressed(sender)
+            self.watcher.suppressed(sender)
         return reply
 
     async def _settled(self, folded: str, listed: bool) -> bool:  # noqa: FBT001

@@ -88,6 +88,7 @@ class Metrics(Watcher):
             ("outcomes", [(meaning, OTHER) for meaning in Meaning]),
             ("next_hop_errors", [(phase,) for phase in Phase]),
             ("alarms", [*((bucket.name,) for bucket in BUCKETS), ("bounces",)]),
+            ("foreign_recipients", [("refused",), ("probe",), ("spared",)]),
             ("notices", [(c, r) for c in ("mail", "webhook") for r in _RESULTS]),
         ):
             for values in labels:
@@ -152,6 +153,10 @@ class Metrics(Watcher):
         """Count a recipient that was refused because it is suppressed."""
         del sender
         self._hits.inc()
+
+    def foreign(self, action: str) -> None:
+        """Count a recipient that trusted hosts call dead or doubtful."""
+        self._count["foreign_recipients"].labels(action).inc()
 
     # -- what others tell
 

@@ -222,6 +222,38 @@ ALL: tuple[Declared, ...] = (
         "Recipients that are suppressed.",
         "A jump follows a bad list; `mailshaper suppress list`.",
     ),
+    # -- other hosts
+    Declared(
+        "mailshaper_foreign_present",
+        "gauge",
+        "1 while the federation daemon is there and what it says is asked, else 0.",
+        "0 with `federation.enabled`: `systemctl status mailshaper-federation`.",
+    ),
+    Declared(
+        "mailshaper_foreign_recipients_total",
+        "counter",
+        "Recipients that trusted hosts call dead or doubtful, by what was done.",
+        "`refused`: see `mailshaper federation benefit`; `spared`: what enforcing "
+        "would refuse.",
+        ("action",),
+        "`action`: `refused`, `probe`, `spared` (observing)",
+    ),
+    Declared(
+        "mailshaper_friend_recipients",
+        "gauge",
+        "Recipients of mail that a friendly host gave us today, by friend.",
+        "Near its quota: `mailshaper friends` shows who below it sends most.",
+        ("friend",),
+        "`friend`: a name of the configuration",
+    ),
+    Declared(
+        "mailshaper_friend_quota",
+        "gauge",
+        "Recipients a day that a friendly host may send (`friends.NAME.daily`).",
+        "A setting, to compare with.",
+        ("friend",),
+        "`friend`: as above",
+    ),
     # -- next hop
     Declared(
         "mailshaper_next_hop_replies_total",

@@ -39,6 +39,7 @@ RULES = needs.REPOSITORY / "grafana" / "prometheus"
 THIEF = "carol@example.test"
 EMPTY = {
     "offset 1w": "nothing was there a week before the run",
+    "mailshaper_friend_": "nobody's friend in this run",
     "mailshaper_receiver_troubles": "no receiver refuses the host in this run",
 }
 

@@ -56,7 +56,8 @@ def test_names_have_base_units_and_counters_end_in_total():
 
 def test_no_label_can_hold_a_person():
     allowed = {
-        "action", "allowance", "channel", "class", "event", "fate", "log", "meaning",
+        "action", "allowance", "channel", "class", "event", "fate", "friend", "log",
+        "meaning",
         "part", "phase", "placement", "python", "queue", "reason", "receiver",
         "result", "state", "version",
     }  # fmt: skip

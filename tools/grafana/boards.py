@@ -496,6 +496,40 @@ _DELIVERABILITY = Board(
                 ),
             ),
         ),
+        Row(
+            "Other hosts",
+            (
+                Panel(
+                    "Recipients that trusted hosts call dead",
+                    "What does the federation spare us, and is it there at all?",
+                    "short",
+                    (
+                        _q(
+                            "sum by (action) (increase("
+                            "mailshaper_foreign_recipients_total{I}[1h]))",
+                            "{{action}}",
+                        ),
+                        _q("max(mailshaper_foreign_present{I})", "federation there"),
+                    ),
+                    "MailshaperFederationDown",
+                    width=12,
+                ),
+                Panel(
+                    "Mail of friends",
+                    "Which friendly host comes near its daily quota?",
+                    "percentunit",
+                    (
+                        _q(
+                            "max by (friend) (mailshaper_friend_recipients{I} / "
+                            "mailshaper_friend_quota{I})",
+                            "{{friend}}",
+                        ),
+                    ),
+                    "MailshaperFederationDown",
+                    width=12,
+                ),
+            ),
+        ),
     ),
 )
 
