@@ -159,7 +159,11 @@ class _Batch:
         last = run[-1][1].seq if run else log.head if log else 0
         if log is not None and stub.seq <= log.head:
             codes[index] = "dup"
-        elif stub.seq == last + 1 and not self.store.known([stub.id]):
+        elif (
+            stub.seq == last + 1
+            and not self.store.holds(stub.id)
+            and all(stub.id != other.id for _, other in run)
+        ):
             run.append((index, stub))
         else:
             run.clear()

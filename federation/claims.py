@@ -66,6 +66,12 @@ class Claims(Tables):
             self.look()
             return self._counting(self.rows(sql, kind, after))
 
+    def counting(self) -> list[Claim]:
+        """Return every event that counts: for an export, not for a decision."""
+        with self.lock:
+            self.look()
+            return self._counting(self.rows(_CLAIM))
+
     def _counting(self, rows: list[tuple[Any, ...]]) -> list[Claim]:
         if not rows:
             return []

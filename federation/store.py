@@ -119,13 +119,26 @@ class Store(Claims):
     # -- events
 
     def known(self, ids: Sequence[bytes]) -> set[bytes]:
-        """Return which of these ids are stored or parked."""
+        """Return which of these ids need no look: stored, parked, or erased."""
         listed = list(ids)
-        found = {
-            row[0] for row in self.among("SELECT id FROM ev WHERE id IN (?)", listed)
-        }
+        found = set()
+        stubs = {}
+        for ident, log, whole in self.among(
+            "SELECT id, log, raw IS NOT NULL FROM ev WHERE id IN (?)", listed
+        ):
+            if whole:
+                found.add(ident)
+            else:
+                stubs[ident] = log
+        for ident, org in self.erasures(list(stubs)):
+            if self.row("SELECT 1 FROM log WHERE id=? AND org=?", stubs[ident], org):
+                found.add(ident)
         parked = self.among("SELECT id FROM park WHERE id IN (?)", listed)
         return found | {row[0] for row in parked}
+
+    def holds(self, ident: bytes) -> bool:
+        """Return whether an id has a place in any log, its event or a stub."""
+        return self.row("SELECT 1 FROM ev WHERE id=?", ident) is not None
 
     def at(self, log: Log, seq: int) -> Row | None:
         """Return what is held at a place."""

@@ -1,0 +1,7 @@
+"""Group keysmgmt: see ``_logs``."""
+
+from __future__ import annotations
+
+from federation.vector_ops._logs import answer
+
+__all__ = ["answer"]
