@@ -182,11 +182,6 @@ class Judge:
         """Return what each origin's claims did for us."""
         return benefit(self._met(now), self.trust())
 
-    def live_claims(self, now: int) -> Counter[bytes]:
-        """Return how many hard claims of each organisation stand."""
-        since = now - 180 * DAY
-        return Counter(one.org for one in self._store.events("rcpt.hard", after=since))
-
     def names(self) -> dict[bytes, str]:
         """Return what to call organisations: the operator's name goes before theirs.
 

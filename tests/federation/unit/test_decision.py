@@ -16,10 +16,11 @@ from federation.decision import (
 from tests.support.federated import DAY, NOW, claim, org, trust
 
 RULES = Rules()
+NOTHING = Own()
 TWO = trust(a="trusted", b="trusted")
 
 
-def outcome(claims, table=TWO, own=Own(), now=NOW, rules=RULES):
+def outcome(claims, table=TWO, own=NOTHING, now=NOW, rules=RULES):
     found = decide(claims, own, table, now, rules)
     return found.outcome.value, found.rule
 
@@ -27,7 +28,7 @@ def outcome(claims, table=TWO, own=Own(), now=NOW, rules=RULES):
 def test_nothing_said_nothing_follows():
     verdict = decide([], Own(), TWO, NOW, RULES)
     assert (verdict.outcome, verdict.rule, verdict.e) == (Outcome.ALLOW, "D5", 0)
-    assert verdict.by == () and verdict.since == 0 and not verdict.own
+    assert (verdict.by, verdict.since, verdict.own) == ((), 0, False)
 
 
 def test_two_trusted_claims_suppress_for_37_days_then_caution_until_136():
@@ -40,7 +41,7 @@ def test_two_trusted_claims_suppress_for_37_days_then_caution_until_136():
         "suppress",
         "caution",
     ]
-    assert str(states[135]) == "caution" and str(states[138]) == "allow"
+    assert (states[135], states[138]) == (Outcome.CAUTION, Outcome.ALLOW)
     order = ["suppress", "caution", "allow"]
     assert [order.index(state) for state in states] == sorted(
         order.index(state) for state in states
@@ -121,7 +122,7 @@ def test_an_open_breaker_leaves_own_evidence_only():
 
 
 def test_complaints_and_soft_failures_never_suppress():
-    table = trust(**{name: "trusted" for name in "abcdefgh"})
+    table = trust(**dict.fromkeys("abcdefgh", "trusted"))
     complaints = [claim(name, "rcpt.complaint") for name in "abcdefgh"]
     assert outcome(complaints, table) == ("caution", "D4")
     soft = [
@@ -214,7 +215,7 @@ def test_a_claim_is_as_old_as_what_it_speaks_of():
 
 
 def test_decay_halves_and_never_grows():
-    assert len(HALVES) == 64 and HALVES[0] == 65536
+    assert (len(HALVES), HALVES[0]) == (64, 65536)
     half = 90 * DAY
     assert [decayed(100_000, n * half, half) for n in range(4)] == [
         100_000,
