@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from shaper.cli.client import Client
 from shaper.cli.failure import NOPERM, CliError
+from shaper.doctor import asking
 from shaper.doctor.finding import Finding, fail, ok, unknown, warn
 from shaper.doctor.probes import ProbeError, talk
 
@@ -36,6 +37,8 @@ def check(settings: Settings, admin: Path) -> list[Finding]:
         for address in settings.policy.listen:
             found += _policy(address)
         found += _next_hop(settings)
+    if settings.daemon.placement == "policy":
+        found += asking.helper(settings)
     if settings.metrics.listen:
         found += _metrics(settings.metrics.listen)
     return found
@@ -168,15 +171,8 @@ def _size(settings: Settings, answer: str, where: str) -> list[Finding]:
         if keyword == "SIZE" and value.strip().isdigit():
             limit = int(value)
             if 0 < limit < most:
-                return [
-                    warn(
-                        f"the next hop takes {limit} octets only, so that counts and "
-                        f"not hop.max_message_size ({most}); larger mail bounces",
-                        where,
-                        "raise its limit (message_size_limit), or lower the MTA's, "
-                        "which tells people at once",
-                    )
-                ]
+                # We announce the smaller of the two, so the MTA knows.
+                return [ok(f"the next hop takes {limit} octets: so do we", where)]
             return [ok("the next hop takes as large mail as we do", where)]
     return [unknown("the next hop announces no SIZE", where)]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from shaper.doctor import asking
 from shaper.doctor.finding import Finding, fail, ok, unknown, warn
 from shaper.doctor.probes import run
 
@@ -63,6 +64,8 @@ def _assignments(text: str) -> list[tuple[str, str]]:
 
 def check(postfix: Postfix, settings: Settings) -> list[Finding]:
     """Return what is right and wrong in the configuration of Postfix."""
+    if settings.daemon.placement == "policy":
+        return [*asking.check(postfix, settings), *_queue_ids(postfix)]
     return [
         *_road(postfix),
         *_login(postfix, settings),

@@ -11,6 +11,7 @@ from shaper.doctor.finding import Level
 from tests.support import needs, snippets
 from tests.support.daemon import Daemon
 from tests.support.exim import Exim
+from tests.support.policy_road import policy_road
 from tests.support.postfix import Postfix
 
 pytestmark = pytest.mark.e2e
@@ -55,6 +56,35 @@ def test_a_wrong_configuration_fails(tmp_path, capsys):
     file.write_text("[hop]\nlisten = 3\n")
     assert run(["--config", str(file), "doctor", "-q"]) == 2
     assert "cure: " in capsys.readouterr().out
+
+
+async def test_the_placement_policy_satisfies_the_doctor_until_it_is_broken():
+    async with policy_road() as way:
+        settings = Settings(
+            daemon={"placement": "policy"},
+            hop={"next_hop": f"127.0.0.1:{way.daemon.next_hop}"},
+            policy={
+                "listen": [f"127.0.0.1:{way.daemon.policy_port}"],
+                "queue_helper": str(way.helper.socket),
+            },
+            metrics={"listen": ""},
+        )
+        config = str(way.postfix.config)
+
+        def found():
+            return [
+                *postfix.check(postfix.read(config), settings),
+                *chain.check(settings, way.daemon.runtime / "admin.sock"),
+            ]
+
+        assert bad(await asyncio.to_thread(found)) == []
+        way.postfix.command("postconf", "-e", "maximal_queue_lifetime=12h")
+        way.postfix.command("postconf", "-e", "mailshaper_recipient_1=permit")
+        way.helper.stop()
+        life, stage, gone = sorted(bad(await asyncio.to_thread(found)))
+        assert "12h" in life
+        assert "recipients are not told" in stage
+        assert "queue helper does not answer" in gone
 
 
 async def test_a_test_mail_goes_the_whole_way(next_hop):
