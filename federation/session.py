@@ -102,10 +102,14 @@ class Memory:
     """What is remembered of a peer between sessions; losing it costs a full vector."""
 
     token: str = ""
+    whole: int = 0  # when its whole vector was asked for
     theirs: dict[LogKey, Entry] = field(default_factory=dict)
     refuse: set[bytes] = field(default_factory=set)
     shelf: dict[LogKey, int] = field(default_factory=dict)  # until when
     below: dict[LogKey, int] = field(default_factory=dict)
+    admissible: set[LogKey] = field(default_factory=set)
+    """Logs on the shelf that may be admitted when the store's epoch changes."""
+    epoch: int = -1
 
 
 @dataclass(slots=True)
@@ -182,24 +186,32 @@ class _Session:
         now = self.clock()
         memory.shelf = {log: end for log, end in memory.shelf.items() if end > now}
         memory.below = {log: end for log, end in memory.below.items() if end > now}
+        self._reopen()
         # A second turn when control events arrived: they may admit what was not.
         for _turn in range(2):
-            before = set(memory.shelf)
             todo = self._compare()
             for log in todo.odd:
                 yield from self._fork(log, memory.theirs[log].head)
-            controls = yield from self._pull(todo.pull)
+            yield from self._pull(todo.pull)
             for want in todo.below:
                 yield from self._below(want)
-            if not controls:
+            if not self._reopen():
                 break
-            memory.shelf = {k: v for k, v in memory.shelf.items() if k in before}
         yield from self._push(self._compare().push)
         left = compare(self.replica.vector(), memory.theirs).pull
         report.behind = sum(want.last - want.first + 1 for want in left)
         report.shelved = len(memory.shelf)
         report.counter = self.replica.store.counter()
         return report
+
+    def _reopen(self) -> bool:
+        """Take logs off the shelf that a grant, introduction or operator admitted."""
+        epoch, memory = self.replica.store.epoch(), self.memory
+        changed = epoch != memory.epoch
+        memory.epoch = epoch
+        while changed and memory.admissible:
+            memory.shelf.pop(memory.admissible.pop(), None)
+        return changed
 
     def _compare(self) -> Difference:
         memory = self.memory
@@ -221,8 +233,15 @@ class _Session:
         memory = self.memory
         ours = self.replica.vector()
         ask: dict[str, Value] = {"digest": b64(digest(ours))}
-        if memory.token:
+        # Once a day everything, also where the digests are equal: they say nothing
+        # of beginnings that somebody holds back.
+        whole = bool(memory.token) and self.clock() >= memory.whole + _DAY
+        if whole:
+            ask["digest"] = b64(bytes(32))
+        elif memory.token:
             ask["since"] = memory.token
+        if whole or not memory.token:
+            memory.whole = self.clock()
         if refused := self.replica.refused():
             ask["refuse"] = [b64(org) for org in sorted(refused)]
         value = decode((yield from self._ask(VECTOR, encode(ask))))
@@ -241,9 +260,7 @@ class _Session:
         memory.refuse = refusals(value.get("refuse", []))
         memory.token = token
 
-    def _pull(self, wants: list[Want]) -> Generator[Ask, Answer, int]:
-        """Pull ranges; return how many control events were new."""
-        controls = 0
+    def _pull(self, wants: list[Want]) -> _Step:
         pending = {want.log: want for want in wants}
         for _round in range(ROUNDS):
             if not pending:
@@ -252,7 +269,7 @@ class _Session:
             lines, more = yield from self._lines(asked)
             if more and not lines:
                 raise PeerFault("an answer without lines announces more")
-            controls += self._take(lines, {want.log: want for want in asked}, pending)
+            self._take(lines, {want.log: want for want in asked}, pending)
             # `# end` says that all was sent: what is missing was only promised.
             for want in () if more else asked:
                 if pending.pop(want.log, None):
@@ -262,7 +279,6 @@ class _Session:
             for log in self._parted:
                 yield from self._fork(log, self.replica.head(log))
             self._parted.clear()
-        return controls
 
     def _lines(
         self, wants: list[Want]
@@ -283,12 +299,11 @@ class _Session:
         lines: list[bytes],
         asked: dict[LogKey, Want],
         pending: dict[LogKey, Want],
-    ) -> int:
+    ) -> None:
         """Store lines that were asked for, and move what is pending on."""
         places = [self._asked_for(line, asked) for line in lines]
         reached: dict[LogKey, int] = {}
         stopped: dict[LogKey, str] = {}
-        controls = 0
         codes = self.replica.take(lines, peer=self.name, now=self.clock())
         for place, code in zip(places, codes, strict=True):
             self.report.count(code)
@@ -297,9 +312,7 @@ class _Session:
             if code not in {"ok", "dup"}:
                 stopped.setdefault(place.log, code)
                 continue
-            if code == "ok":
-                self.report.pulled += 1
-                controls += place.log.st == "c"
+            self.report.pulled += code == "ok"
             if place.log not in stopped:
                 reached[place.log] = place.seq
         for log, seq in reached.items():
@@ -310,11 +323,12 @@ class _Session:
                 pending.pop(log, None)
         for log, code in stopped.items():
             pending.pop(log, None)
+            if code in {"unknown-org", "parked", "refused"}:
+                self.memory.admissible.add(log)
             if code == "bad-chain":
                 self._parted.append(log)
             else:
                 self._shelve(log, code)
-        return controls
 
     def _asked_for(self, line: bytes, asked: dict[LogKey, Want]) -> Place:
         place = where(line)
