@@ -37,6 +37,7 @@ def apply(engine: Engine, settings: Settings) -> None:
         confirm_url=engine.confirming.page,
         own=_own(settings),
         trust_auth=settings.identity.trust_auth,
+        login_header=settings.identity.login_header,
     )
     # Where nothing is refused, nobody is asked to come back.
     refusing = (

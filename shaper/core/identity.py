@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from shaper.core.header import HeaderFacts
 from shaper.core.xtext import decode_xtext
 
 if TYPE_CHECKING:
     from shaper.core.envelope import Client, Envelope
-    from shaper.core.header import HeaderFacts
 
-__all__ = ["identify"]
+__all__ = ["identify", "identify_early"]
 
 _MAX_LOGIN = 320  # characters: 64 local part + "@" + 255 domain
 _MAX_UID = 10  # digits of a 32-bit number
@@ -55,6 +55,29 @@ def identify(
         return f"uid:{int(header.userid)}"
     # RFC 5321 4.5.5: what is left are bounces, and they belong to nobody.
     return "" if envelope.is_null else f"from:{envelope.sender.casefold()}"
+
+
+def identify_early(
+    envelope: Envelope,
+    client: Client,
+    *,
+    policy_login: str | None,
+    login_header: str,
+    trust_auth: bool,
+) -> str:
+    """Return the identity as far as it is known at RCPT, with the header to come.
+
+    "" also where only the header will tell whose mail it is.
+    """
+    found = identify(
+        envelope,
+        client,
+        HeaderFacts(),
+        policy_login=policy_login,
+        login_header="",
+        trust_auth=trust_auth,
+    )
+    return "" if login_header and found.startswith("from:") else found
 
 
 def _login(text: str) -> str:

@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING, Protocol
 from shaper.core.digests import Digests
 from shaper.core.envelope import Envelope
 from shaper.core.evidence import OutcomeKind, record_outcome
-from shaper.core.header import HeaderFacts
-from shaper.core.identity import identify
+from shaper.core.identity import identify_early
 from shaper.core.outcome import Kind, Meaning
 from shaper.core.plain import loads
 from shaper.core.ports import SpoolFullError, StateUnavailableError
@@ -81,6 +80,7 @@ class SuppressionSettings:
     confirm_url: str = ""
     own: frozenset[str] = frozenset()
     trust_auth: bool = False
+    login_header: str = ""
 
 
 class Ask(Protocol):
@@ -167,14 +167,12 @@ class Suppression:
         )
 
     async def _sender(self, client: Client, envelope_sender: str) -> str:
-        # As at DATA, with the header still to come: Exim's login field is not known.
         login = await self._login_of(client.ident) if client.ident else None
-        return identify(
+        return identify_early(
             Envelope(envelope_sender, ()),
             client,
-            HeaderFacts(),
             policy_login=login,
-            login_header="",
+            login_header=self.settings.login_header,
             trust_auth=self.settings.trust_auth,
         )
 
@@ -221,6 +219,8 @@ class Suppression:
 
     async def attempted(self, sender: str, kind: OutcomeKind) -> None:
         """Take an attempt to a dead address as evidence, though nothing is sent."""
+        if not sender:
+            return  # only the header would have told whose mail it is
         model, now = self._context.model, self._context.clock()
 
         def apply(record: Record) -> None:

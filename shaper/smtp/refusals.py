@@ -12,8 +12,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from shaper.core.envelope import Envelope
-from shaper.core.header import HeaderFacts
-from shaper.core.identity import identify
+from shaper.core.identity import identify_early
 from shaper.core.message import Submission
 
 if TYPE_CHECKING:
@@ -66,17 +65,15 @@ async def _tell(
     sender, parameters, client = mail
     envelope = Envelope(sender, (), parameters)
     settings = shared.settings
-    identity = identify(
+    identity = identify_early(
         envelope,
         client,
-        HeaderFacts(),
         policy_login=await shared.gate.login_of(client.ident) if client.ident else None,
         login_header=settings.login_header,
         trust_auth=settings.trust_auth_parameter,
     )
-    if identity.startswith(f"from:{_PROBE}"):
+    nobody = identity in {"", f"from:{sender.casefold()}"}
+    if nobody and sender.casefold().startswith(_PROBE):
         return
-    if settings.login_header and identity.startswith("from:"):
-        identity = ""  # who it was would have stood in the header
     submission = Submission(message_id, identity, envelope, client, shared.clock())
     await shared.gate.refused(submission, {r.address: reply for r, reply in offers})

@@ -92,6 +92,15 @@ async def test_the_login_of_the_queue_id_is_blamed_before_the_envelope(box):
         assert record.profile.bad == bad, sender
 
 
+async def test_nobody_is_blamed_where_only_the_header_would_tell_who(box):
+    await box.engine.suppression.note(outcome(Meaning.DEAD_ADDRESS), ALICE)
+    box.engine.suppression.settings = SuppressionSettings(login_header="X-Login")
+    assert await refused(box)
+    record, seen = await box.engine.senders.read("from:alice@example.org")
+    assert not seen
+    assert record.profile.bad == 0
+
+
 async def test_a_soft_refusal_is_no_evidence(box):
     await box.engine.suppression.note(outcome(Meaning.TEMPORARY), ALICE)
     assert await refused(box, login="alice")
