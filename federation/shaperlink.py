@@ -83,6 +83,8 @@ class FactStream:
 
         Raises RedisLostError and StoreFull.
         """
+        if not self._intake.ready:
+            return 0, None
         place = self._intake.place()
         with _translated():
             # What a crash left behind was taken: it goes first.
