@@ -48,6 +48,7 @@ class Identity:
     keys: frozenset[bytes]  # granted; revoked ones among them, up to their cut
     cuts: Mapping[bytes, Mapping[tuple[str, int], int]] = field(default_factory=dict)
     opened: frozenset[LogKey] = frozenset()
+    # Beyond its cut a key's forks are a thief's, not the organisation's: left out.
     forks: Mapping[LogKey, Fork] = field(default_factory=dict)
     nextroot: bytes = b""
     conflict: bool = False  # two successors announced by one root
@@ -79,9 +80,7 @@ class Identity:
             return "two successors of one root key"
         forked = 0
         for which, fork in self.forks.items():
-            # A key's forks beyond its cut are a thief's, not the organisation's.
-            ours = self.allows(which.key) and fork.seq <= self.cut(which)
-            if not ours or fork.seen <= self.cleared:
+            if not self.allows(which.key) or fork.seen <= self.cleared:
                 continue
             if which.st == "c" and which.key in self.roots:
                 return "the control log is forked"
@@ -147,7 +146,12 @@ def identify(
             for one in spoken
             if one.k == "ctl.open"
         ),
-        forks=dict(forks),
+        forks={
+            which: fork
+            for which, fork in forks.items()
+            if which.key not in cuts
+            or fork.seq <= cuts[which.key].get((which.st, which.inc), 0)
+        },
         nextroot=chain.nextroot,
         conflict=chain.conflict,
         cleared=cleared,

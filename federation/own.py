@@ -71,7 +71,11 @@ class OwnLog:
             raise Refused("bad-form", f"{kind}: name the stream")
         signer = self._signer(kind)
         with self.store.writing(durable=True):
+            if not self.store.identity(self.org).allows(signer.public):
+                raise Refused("refused", "the root has not granted this host's key")
             log = self._log(signer.public, stream, now)
+            if log.head >= log.end:
+                raise Refused("refused", "this host's key is revoked")
             event = write(
                 signer,
                 net=self.store.net,
