@@ -79,9 +79,10 @@ log_forked = _event(
     "Two different events stand at one place of a log: what comes after counts no "
     "more. For our own log it means a restored copy, or two machines with one key.",
 )  # fmt: skip
-log_reopened = _event(
-    "log.reopened", _W, "stream incarnation",
-    "Our own log goes on in a new incarnation, as after a restored backup.",
+publishing_stopped = _event(
+    "publishing.stopped", _E, "problem",
+    "Nothing of our own is published: our own log is forked, as after a restored "
+    "backup. `mailshaper federation reopen`.",
 )  # fmt: skip
 clock_off = _event(
     "clock.off", _E, "seconds",
