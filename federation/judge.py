@@ -72,23 +72,22 @@ class Judge:
         self._own = own
         self._rules = rules
         self._canaries = canaries
-        self._epoch = -1
-        self._trust = Trust()
+        # With the epoch it was read at, in one place: threads replace it at once.
+        self._table: tuple[int, dict[bytes, Standing]] = (-1, {})
+        self._shares: dict[bytes, int] = {}
 
     # -- whom we believe
 
     def trust(self) -> Trust:
         """Return the table as it counts now."""
-        epoch = self._store.epoch()
-        if epoch != self._epoch:
-            table = {
+        epoch, table = self._store.epoch(), self._table
+        if epoch != table[0]:
+            rows = {
                 row.org: Standing(Level(row.level), row.group, row.since)
                 for row in self._store.trust_rows()
             }
-            table[self._own] = Standing(Level.SELF)
-            self._trust = Trust(table, self._trust.shares)
-            self._epoch = epoch
-        return self._trust
+            self._table = table = epoch, rows | {self._own: Standing(Level.SELF)}
+        return Trust(table[1], self._shares)
 
     def audit(self, now: int) -> list[Change]:
         """Compare all claims with our own mail; return whose share changed.
@@ -110,8 +109,8 @@ class Judge:
         canaries = list(self._canaries())
         claims = self._store.claims(canaries) if canaries else []
         self.hit = audit.canaries_hit(claims, table)
-        before, after = table.shares, audit.shares(self.hit, self.records)
-        self._trust = replace(table, shares=after)
+        before, after = self._shares, audit.shares(self.hit, self.records)
+        self._shares = after
         since = int(self._store.meta("breaker_reset") or 0)
         self.breaker_until = audit.open_until(
             (at for at, _ in self._evidence.stops(now - audit.BREAK_FOR - audit.HOUR)),
