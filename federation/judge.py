@@ -112,8 +112,13 @@ class Judge:
         before, after = self._shares, audit.shares(self.hit, self.records)
         self._shares = after
         since = int(self._store.meta("breaker_reset") or 0)
+        # An address counts once an hour, however often somebody tries.
+        stops = {
+            (tag, at // audit.HOUR): at
+            for at, tag in self._evidence.stops(now - audit.BREAK_FOR - audit.HOUR)
+        }
         self.breaker_until = audit.open_until(
-            (at for at, _ in self._evidence.stops(now - audit.BREAK_FOR - audit.HOUR)),
+            stops.values(),
             int(self._store.meta("sent_a_day") or 0),
             since,
         )

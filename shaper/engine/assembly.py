@@ -123,6 +123,7 @@ class Engine:
         self.outcomes.suppression = self.suppression
         self.outcomes.federation = self.federating
         self.foreign.suppression = self.suppression
+        self.foreign.stopped = self.federating.stopped
         self.suppression.foreign = self.foreign
         self.suppression.overridden = self.federating.overridden
         self.confirming = Confirming(context, self.delivery, self.suppression)

@@ -183,6 +183,11 @@ class Federating(Watcher):
         if self.enabled:
             self._put("override", address=address, at=self._context.clock())
 
+    def stopped(self, address: str) -> None:
+        """Tell that a recipient was refused only because of what others say."""
+        if self.enabled:
+            self._put("stopped", address=address, at=self._context.clock())
+
     def _count(self, name: str, number: int) -> None:
         if self.enabled and number:
             self._numbers[f"{self._day()} {name}"] += number

@@ -28,7 +28,7 @@ from shaper.engine.gate import Watcher
 from shaper.engine.tags import tags
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from shaper.core.foreign import Foreign, ForeignSender
     from shaper.core.judgement import Judgement
@@ -75,6 +75,7 @@ class ForeignWord(Watcher):
         self._about: OrderedDict[str, ForeignSender | None] = OrderedDict()
         self._waiting: dict[tuple[str, str], ForeignSender] = {}
         self._told: set[tuple[str, str]] = set()
+        self.stopped: Callable[[str], None] = lambda _: None
 
     def restore(self, lines: Iterable[dict[str, Any]]) -> None:
         """Take over the journal's ``told`` lines about signals."""
@@ -140,6 +141,7 @@ class ForeignWord(Watcher):
             return None
         self.refused += 1
         suppression.watcher.foreign("refused")
+        self.stopped(folded)  # the federation's breaker counts, and its benefit
         if found.suppress:
             # A poisoned list must not frame our customers: little evidence.
             await suppression.attempted(sender, OutcomeKind.FOREIGN_ATTEMPT)

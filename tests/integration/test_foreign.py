@@ -81,6 +81,16 @@ async def test_what_trusted_hosts_call_dead_is_refused_with_their_names(box, sha
     assert await ask(box, "carol@example.net") is None
 
 
+async def test_each_refusal_is_told_to_the_federation(box, shared):
+    project(shared, box, recipients=[(BOB, "s"), ("carol@example.net", "c")])
+    await box.engine.foreign.refresh()
+    assert await ask(box)
+    assert await ask(box, "carol@example.net") is None  # passes: not told
+    await box.engine.federating.flush()
+    told = {"v": 1, "kind": "stopped", "address": BOB, "at": box.now}
+    assert facts(shared) == [told]
+
+
 async def test_caution_stops_bulk_mail_but_for_one_message_a_day(box, shared):
     project(shared, box, recipients=[(BOB, "c")])
     await box.engine.foreign.refresh()

@@ -98,6 +98,13 @@ def test_the_breaker_opens_and_is_closed_by_time_or_by_hand(us, friend):
     assert us.verdict(WHO, NOW + 11).outcome is Outcome.SUPPRESS
 
 
+def test_an_address_that_is_tried_again_and_again_is_one_stop_an_hour(us):
+    for n in range(50):
+        us.fact("stopped", address=WHO, at=NOW + n, now=NOW + n)
+    us.judge.watch(NOW + 50)
+    assert us.judge.breaker_until == 0
+
+
 def test_the_breaker_knows_yesterdays_mail(us):
     begin = NOW - NOW % DAY - DAY
     counts = dict.fromkeys(("hard", "soft", "complaints", "suppressed"), 0)
