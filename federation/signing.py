@@ -17,10 +17,9 @@ from typing import Final
 from nacl import bindings
 from nacl.exceptions import BadSignatureError
 
-__all__ = ["EVENT", "ID", "REQUEST", "ROTATE", "Signer", "event_id", "verify"]
+__all__ = ["EVENT", "ID", "ROTATE", "Signer", "event_id", "verify"]
 
 EVENT: Final = b"SM2TP-FED/1 event\n"
-REQUEST: Final = b"SM2TP-FED/1 request\n"
 ROTATE: Final = b"SM2TP-FED/1 rotate\n"
 ID: Final = b"SM2TP-FED/1 id\n"
 """Not signed: the prefix of what an event's id is the SHA-256 of."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from federation.signing import EVENT, REQUEST, ROTATE
+from federation.signing import EVENT, ROTATE
 from tools.federation_vectors import curve
 from tools.federation_vectors.case import NODE, ROOT, Case
 from tools.federation_vectors.curve import L, P
@@ -26,7 +26,7 @@ SEEDS: Final = (
     b"\xff" * 32,
     b"a seed is any thirty-two octets!",
 )
-CONTEXTS: Final = (EVENT, REQUEST, ROTATE)
+CONTEXTS: Final = (EVENT, ROTATE, b"")
 
 
 def public(seed: bytes) -> bytes:
@@ -59,7 +59,7 @@ def cases() -> Iterator[Case]:
         )
         for context in CONTEXTS:
             message = f"message {number}".encode()
-            name = context.split()[-1].decode()
+            name = context.split()[-1].decode() if context else "bare"
             yield Case(
                 f"sign_{number}_{name}",
                 {
@@ -104,8 +104,8 @@ def _usual() -> Iterator[Case]:
     yield _verify(
         "other_context",
         (key, text, good),
-        "signed as an event, shown as a request",
-        context=REQUEST,
+        "signed as an event, shown as a rotation",
+        context=ROTATE,
     )
     yield _verify(
         "context_in_message",
