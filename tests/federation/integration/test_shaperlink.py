@@ -350,3 +350,27 @@ async def test_any_order_of_arrival_gives_the_same_projection(client, friend, ot
             seen.append(await held(client))
     assert seen[0]
     assert seen[0] == seen[1] == seen[2]
+
+
+async def test_many_verdicts_are_gone_through_in_steps(client, us, monkeypatch):
+    monkeypatch.setattr("federation.shaperlink._A_STEP", 500)
+    some = [fact("bounce", address=f"{n}@example.org") for n in range(1300)]
+    us.intake.take(some, NOW)
+    there = projection(client, us)
+    await there.rebuild(NOW)
+    assert there.counts == {"suppress": 1300, "caution": 0}
+    assert await client.hlen("t:federation:recipients") == 1300
+    later = NOW + 181 * DAY
+    for _ in range(20):
+        await there.sweep(later, 500)
+    assert await held(client) == {}
+
+
+async def test_a_name_that_arrives_is_used_from_then_on(client, us, friend):
+    us.believe(friend, "trusted")
+    there = projection(client, us)
+    await there.rebuild(NOW)
+    us.hear(friend.own.append("ctl.org", {"name": "asso"}, NOW))
+    us.hear(friend.says("rcpt.hard", WHO))
+    await there.follow(NOW)
+    assert (await held(client))[tag(WHO)]["by"] == ["asso"]

@@ -198,6 +198,12 @@ def test_what_the_audit_took_is_missing():
     assert decide([claim("a"), claim("b")], Own(), gone, NOW, RULES).by == (org("b"),)
 
 
+def test_what_faded_to_nothing_is_not_named():
+    faint = trust({"a": 1}, a="known")
+    claims = [claim("a", "rcpt.soft", age=25 * DAY)]
+    assert decide(claims, Own(), faint, NOW, RULES).by == ()
+
+
 def test_other_kinds_say_nothing_about_a_recipient():
     strange = [
         claim("a", "send.blocked"),

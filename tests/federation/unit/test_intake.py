@@ -144,6 +144,16 @@ def test_a_delivery_is_told_only_against_a_claim_that_we_believe(us, friend):
     }
 
 
+def test_several_deliveries_are_one_event(us, friend):
+    us.believe(friend, "trusted")
+    us.jitter = JITTER
+    us.hear(friend.says("rcpt.hard", WHO, NOW - DAY))
+    for hours in (2, 0, 1):
+        us.fact("delivered", address=WHO, at=NOW - hours * HOUR)
+    assert us.intake.emit(NOW + JITTER) == {"rcpt.ok": 1}
+    assert us.own_events("rcpt.ok")[0].body["last"] == NOW - NOW % HOUR
+
+
 def test_a_delivery_is_not_told_when_the_claim_is_gone_meanwhile(us, friend):
     us.believe(friend, "trusted")
     us.jitter = JITTER
