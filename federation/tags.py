@@ -44,12 +44,12 @@ class NotShareable(ValueError):  # noqa: N818 - the name says what it is
 
 def canon(address: str) -> str:
     """Return the canonical form of an address. Raises NotShareable."""
+    _bounded(address)
     local, at, domain = address.rpartition("@")
     if not at:
         raise NotShareable("there is no @")
     form = f"{_local(local)}@{_domain(domain)}"
-    if len(form.encode()) > LONGEST:
-        raise NotShareable(f"more than {LONGEST} octets")
+    _bounded(form)  # an A-label is longer than what it stands for
     return form
 
 
@@ -80,14 +80,20 @@ class Pepper:
         return hmac.digest(self.secret, message, "sha256")[:16]
 
 
-def _local(text: str) -> str:
-    # NFC before the case: a letter that NFC joins with an accent is not ASCII.
-    # Only ASCII letters are folded; the receiver alone knows about the others.
-    folded = unicodedata.normalize("NFC", text).translate(_UPPER)
+def _bounded(text: str) -> None:
     try:
-        folded.encode()
+        octets = len(text.encode())
     except UnicodeEncodeError:
-        raise NotShareable("the local part is no Unicode text") from None
+        raise NotShareable("a lone surrogate is no Unicode text") from None
+    if octets > LONGEST:
+        raise NotShareable(f"more than {LONGEST} octets")
+
+
+def _local(text: str) -> str:
+    # Only ASCII letters are folded; the receiver alone knows about the others.
+    # NFC before, since a letter that it joins with an accent is not ASCII; and
+    # after, since some accents join with small letters only (H and U+0331).
+    folded = _nfc(_nfc(text).translate(_UPPER))
     if _DOT_ATOM.fullmatch(folded):
         return folded
     if quoted := _QUOTED.fullmatch(folded):
@@ -102,6 +108,10 @@ def _local(text: str) -> str:
         return content
     escaped = content.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
+
+
+def _nfc(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
 
 
 def _domain(text: str) -> str:

@@ -175,6 +175,13 @@ GOOD: Final = (
         "Ü@example.org",
         "NFC first: the letter is not ASCII any more when case is folded",
     ),
+    (
+        "local_nfc_after_case",
+        "H\u0331@example.org",
+        "\u1e96@example.org",
+        "NFC again: the macron below joins with the small letter only",
+    ),
+    ("local_kelvin", "\u212a@example.org", "k@example.org", "its NFC is the letter K"),
     ("local_not_nfkc", "ﬁn@example.org", "ﬁn@example.org", "NFC, not NFKC: fi stays"),
     (
         "local_astral",
@@ -245,6 +252,11 @@ BAD: Final = (
         "octets_255",
         "l" * 64 + "@" + "d" * 63 + "." + "d" * 63 + "." + "d" * 62,
         "longest",
+    ),
+    (
+        "octets_255_given",
+        '"' + "\\l" * 121 + '"@example.org',
+        "too long as it is given, though not without its pairs",
     ),
     ("octets_not_characters", "ü" * 122 + "@example.org", "256 octets in UTF-8"),
     ("domain_253", f"a@{DOMAIN_253}", "255 octets with its local part"),
