@@ -41,6 +41,7 @@ class Database:
         self.lock = threading.RLock()
         self._depth = 0
         self._durable = False
+        self._looked = False
         self._seen = self._data_version()
         with self.writing():
             self.id = str(self.meta("store") or os.urandom(8).hex())
@@ -69,6 +70,7 @@ class Database:
             self._depth, self._durable = 1, durable
             try:
                 self.look()
+                self._looked = True  # inside a transaction nobody else writes
                 yield
                 self.flush()
                 self.db.execute("COMMIT")
@@ -80,10 +82,12 @@ class Database:
                     raise StoreFull(f"{self.path}: {problem}") from problem
                 raise
             finally:
-                self._depth, self._durable = 0, False
+                self._depth, self._durable, self._looked = 0, False, False
 
     def look(self) -> None:
         """Drop caches if another connection has written since the last look."""
+        if self._looked:
+            return
         version = self._data_version()
         if version != self._seen:
             self._seen = version

@@ -6,8 +6,9 @@ logs end and whether it has weight at all. A function of sets: whatever the orde
 of arrival, the same events give the same identity.
 
 Two rules differ from what one might expect. A root commits to its successor once:
-a second, different ``nextroot`` is a conflict that freezes the organisation, since
-a thief of the root could announce his own. And a revocation is final.
+a second, different ``nextroot`` before the rotation is a conflict that freezes the
+organisation, since a thief of the root could announce his own. And a revocation is
+final.
 
 PROTOCOL.md, "Identity". Pure.
 """
@@ -167,35 +168,44 @@ class _Chain(NamedTuple):
 
 def _chain(org: bytes, by_key: Mapping[bytes, Sequence[Event]]) -> _Chain:
     """Follow the rotations from the first root."""
+    said: list[Sequence[Event]]
     roots, said = [org], []
     while True:
         events = by_key.get(roots[-1], [])
-        nexts = {
-            _bytes(one, "nextroot")
-            for one in events
-            if one.k == "ctl.org" and "nextroot" in one.b
-        }
-        if len(nexts) > 1:
-            said.append(events)
-            return _Chain(tuple(roots), said, b"", conflict=True)
-        nextroot = next(iter(nexts), b"")
-        turn = next((one for one in events if _rotates(org, one, nextroot)), None)
+        turn = next((one for one in events if _rotates(org, one, events)), None)
         newroot = b"" if turn is None else _bytes(turn, "newroot")
         if turn is None or newroot in roots:
             said.append(events)
-            return _Chain(tuple(roots), said, nextroot, conflict=False)
+            nexts = _promised(events)
+            one = next(iter(nexts)) if len(nexts) == 1 else b""
+            return _Chain(tuple(roots), said, one, conflict=len(nexts) > 1)
         last = (turn.inc, turn.seq)
         said.append([one for one in events if (one.inc, one.seq) <= last])
         roots.append(newroot)
 
 
-def _rotates(org: bytes, event: Event, nextroot: bytes) -> bool:
-    if event.k != "ctl.rotate" or not nextroot:
+def _promised(events: Iterable[Event]) -> set[bytes]:
+    """Return the successors that a root announced."""
+    return {
+        _bytes(one, "nextroot")
+        for one in events
+        if one.k == "ctl.org" and "nextroot" in one.b
+    }
+
+
+def _rotates(org: bytes, turn: Event, events: Sequence[Event]) -> bool:
+    """Return whether an event hands over to the one successor that was promised.
+
+    What the root says later in the same log does not count any more. Other logs
+    count whole: a thief can open one that pretends to be older.
+    """
+    if turn.k != "ctl.rotate":
         return False
-    newroot = _bytes(event, "newroot")
-    if sha256(newroot).digest() != nextroot:
+    newroot = _bytes(turn, "newroot")
+    before = (one for one in events if one.inc != turn.inc or one.seq < turn.seq)
+    if _promised(before) != {sha256(newroot).digest()}:
         return False
-    return verify(newroot, ROTATE, rotation_consent(org, newroot), _sig2(event))
+    return verify(newroot, ROTATE, rotation_consent(org, newroot), _sig2(turn))
 
 
 def _cut(

@@ -83,13 +83,18 @@ class Store(Claims):
 
     def log(self, which: LogKey) -> Log | None:
         """Return the state of a log. It is the store's own object: see ``save``."""
-        if found := self._logs.get(which):
-            return found
-        row = self.row(f"SELECT {_LOG} FROM log WHERE key=? AND st=? AND inc=?", *which)  # noqa: S608
-        if row is None:
-            return None
-        log = self._logs[which] = Log(which, *row)
-        return log
+        with self.lock:
+            self.look()
+            if found := self._logs.get(which):
+                return found
+            row = self.row(
+                f"SELECT {_LOG} FROM log WHERE key=? AND st=? AND inc=?",  # noqa: S608
+                *which,
+            )
+            if row is None:
+                return None
+            log = self._logs[which] = Log(which, *row)
+            return log
 
     def logs_of(self, org: bytes) -> list[Log]:
         """Return all logs of an organisation, in order."""
@@ -265,8 +270,11 @@ class Store(Claims):
 
     def identity(self, org: bytes) -> Identity:
         """Return the identity of an organisation as its stored events make it."""
-        if found := self._identities.get(org):
-            return found
+        with self.lock:
+            self.look()
+            return self._identities.get(org) or self._identify(org)
+
+    def _identify(self, org: bytes) -> Identity:
         controls = [
             parse(line_of(sig, raw), self.net)
             for raw, sig in self.rows(

@@ -31,7 +31,10 @@ NOW = T0 + 1000
 
 
 class Node:
-    """One organisation's host. Its root grants its node key when it is made."""
+    """One organisation's host. Its root grants its node key when it is made.
+
+    ``empty``: it gets that from elsewhere, as a second machine does.
+    """
 
     def __init__(
         self,
@@ -39,6 +42,7 @@ class Node:
         path: Path | str = ":memory:",
         *,
         limits: Limits | None = None,
+        empty: bool = False,
     ) -> None:
         self.limits = limits or Limits()
         self.root: Signer = seeded(1000 + number)
@@ -49,7 +53,7 @@ class Node:
         self.own = OwnLog(
             self.store, org=self.org, node=self.key, root=self.root, limits=self.limits
         )
-        if not self.store.vector(org=self.org):
+        if not empty and not self.store.vector(org=self.org):
             self.own.append("ctl.org", {"name": f"Node {number}"}, NOW)
             self.own.append(
                 "ctl.grant", {"key": b64(self.key.public), "label": "one"}, NOW
