@@ -39,12 +39,14 @@ def canon(address: str) -> str:
 
     What is certainly one mailbox is one form; ``a+b`` may be dead while ``a`` lives.
     """
+    if not _fits(address):
+        return ""
     local, at, domain = address.rpartition("@")
     local, domain = _local(local), _domain(domain)
     if not at or not local or not domain:
         return ""
     form = f"{local}@{domain}"
-    return form if len(form.encode()) <= _LONGEST else ""
+    return form if _fits(form) else ""
 
 
 def tags(peppers: Iterable[bytes], address: str, *, sender: bool = False) -> list[str]:
@@ -59,11 +61,18 @@ def tags(peppers: Iterable[bytes], address: str, *, sender: bool = False) -> lis
     ]
 
 
+def _fits(text: str) -> bool:
+    try:
+        return len(text.encode()) <= _LONGEST
+    except UnicodeEncodeError:  # octets that are no UTF-8
+        return False
+
+
 def _local(text: str) -> str:
-    # NFC before the case: a letter that NFC joins with an accent is not ASCII.
-    text = unicodedata.normalize("NFC", text).translate(_LOWER)
-    if any("\ud800" <= char <= "\udfff" for char in text):
-        return ""  # octets that are no UTF-8
+    # NFC before the case, since a letter that it joins with an accent is not ASCII;
+    # and after it, since some accents join with small letters only.
+    folded = unicodedata.normalize("NFC", text).translate(_LOWER)
+    text = unicodedata.normalize("NFC", folded)
     if _PLAIN.fullmatch(text):
         return text
     if quoted := _QUOTED.fullmatch(text):
