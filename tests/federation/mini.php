@@ -36,7 +36,7 @@ function encode(array $value): string {
     return json_encode($sort($value), JSON_UNESCAPED_SLASHES);
 }
 function decode(string $bytes): array {
-    $value = json_decode($bytes, true, 4);
+    $value = json_decode($bytes, true, 5); // PHP counts one more
     need(is_array($value) && !array_is_list($value) && encode($value) === $bytes);
     return $value;
 }
@@ -127,8 +127,8 @@ function weighty(Event $e): bool { // V9
 // --- 5: addresses and tags --------------------------------------------------------------------------------
 function canon(string $address): ?string { // null: not shareable
     $at = strrpos($address, '@');
-    if ($at === false || !mb($address)) return null;
-    $local = strtr(Normalizer::normalize(substr($address, 0, $at)), 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz');
+    if ($at === false || strlen($address) > 254) return null;
+    $local = Normalizer::normalize(strtolower(Normalizer::normalize(substr($address, 0, $at)))); // strtolower: ASCII only
     $atom = '[a-z0-9!#$%&\'*+\/=?^_`{|}~\x{80}-\x{10ffff}-]';
     $dotted = "/^$atom+(?:\\.$atom+)*$/Du";
     if (!preg_match($dotted, $local)) {
@@ -149,24 +149,201 @@ function canon(string $address): ?string { // null: not shareable
     if (!preg_match("/^(?:$label\\.)+(?!\\d+$)$label$/D", $domain) || strlen("$local@$domain") > 254) return null;
     return "$local@$domain";
 }
-function mb(string $text): bool { return preg_match('//u', $text) === 1; }
 function pepper_id(string $pepper): string { return substr(hash('sha256', "SM2TP-FED/1 pepper\n" . $pepper, true), 0, 6); }
 function tag(string $pepper, string $what, string $canon): string {
     return substr(hash_hmac('sha256', "SM2TP-FED/1 $what\n" . $canon, $pepper, true), 0, 16);
 }
 
+// --- 6, 7, 8: a node ---------------------------------------------------------------------------------------------------
+const KEPT = ['h' => 180 * 86400, 's' => 30 * 86400], NEVER = 2 ** 53;
+final class Log {
+    public int $floor = 0, $head = 0, $ts = 0; public string $floorId = '', $headId = ''; public array $at = []; // seq => Event or stub
+    public function __construct(public string $org, public string $key, public string $st, public int $inc) {}
+}
+function place(array|object $of): string { $of = (array) $of; return b64($of['key']) . " {$of['st']} {$of['inc']}"; }
+final class Node {
+    public array $logs = [], $parked = [], $forks = [], $run = []; // by place; forks: [seq, orgs]; parked: [Event, why, since] by id
+    public function __construct(public string $net, public array $orgs) {} // those that are admitted
+    public function take(array $lines, int $now): array { // one code for each line (6)
+        $codes = $below = $this->run = [];
+        foreach ($lines as $i => $line) {
+            try {
+                $codes[$i] = str_starts_with($line, '- ') ? $this->stub($i, stub($line)) : $this->line($line, $now, $codes);
+            } catch (Refused $refusal) { $codes[$i] = $refusal->wire; }
+            if ($codes[$i] === 'gone') array_unshift($below, $i);
+        }
+        foreach ($below as $i) $codes[$i] = $this->admit(new Event($lines[$i], $this->net), $now, $codes);
+        return array_map(fn($code) => $code === 'gone' ? 'dup' : $code, $codes);
+    }
+    private function line(string $line, int $now, array &$codes): string {
+        $id = hash('sha256', "SM2TP-FED/1 id\n" . rtrim(substr($line, 87), "\n"), true);
+        if (isset($this->parked[$id]) || in_array($id, array_column($this->events(), 'id'), true)) return 'dup'; // V0
+        $e = new Event($line, $this->net); // V1 to V3; nobody is refused here: V4
+        $log = $this->logs[place($e)] ?? null;
+        if ($log && $e->seq > $this->end($log)) return $this->ended($log);
+        need($e->authentic(), 'bad-sig'); // V5
+        return $this->admit($e, $now, $codes);
+    }
+    private function stub(int $i, array $stub): string { // (7.4)
+        $run = &$this->run[place($stub)];
+        $head = ($this->logs[place($stub)] ?? null)?->head ?? 0;
+        if ($stub['seq'] <= $head) return 'dup';
+        $run = $stub['seq'] === ($run ? end($run)['seq'] : $head) + 1 ? ($run ?? []) + [$i => $stub] : [];
+        return 'bad-chain';
+    }
+    private function admit(Event $e, int $now, array &$codes): string { // V6 to V9
+        [$name, $log, $from] = [place($e), $this->logs[place($e)] ?? null, $now - (KEPT[$e->st] ?? NEVER)];
+        [$run, $this->run[$name]] = [$this->run[$name] ?? [], []];
+        need(in_array($e->org, $this->orgs, true), 'unknown-org');
+        if (!in_array($e->key, $this->identity($e->org)['writers'], true)) return $this->park($e, 'parked', $now);
+        if ($run && (end($run)['id'] !== $e->prev || end($run)['seq'] !== $e->seq - 1)) $run = [];
+        [$head, $headId] = $run ? [$e->seq - 1, $e->prev] : [$log?->head, $log?->headId];
+        $step = match (true) { // (7.1)
+            !$log && !$run && $e->seq > 1 && $e->inc > $from => 'bad-chain', // C3
+            $e->seq > $this->end($log ?? $e) => $this->ended($e), // C4
+            !$log => 'ok', // C1, C2
+            $e->seq <= $log->floor && $e->id === $log->floorId && $e->org === $log->org => $e->ts >= $from ? 'below' : 'dup', // C5
+            $e->seq <= $log->floor => 'gone', // C6
+            $e->seq <= $log->head => $this->held($log, $e), // C7
+            default => $e->seq === $head + 1 && $e->prev === $headId && $e->org === $log->org && $e->ts >= $log->ts ? 'ok' : 'bad-chain',
+        };
+        if (!in_array($step, ['ok', 'below'], true)) return $step === 'filled' ? 'ok' : $step;
+        if ($e->ts > $now + 600) return $this->park($e, 'future', $now); // V8
+        $live = fn($other) => $other->key === $e->key && $other->st === $e->st && $other->at && $this->end($other) === NEVER;
+        need($log || count(array_filter($this->logs, $live)) < ($e->st === 'c' ? 16 : 3), 'quota'); // V9
+        if (!$log) {
+            $log = $this->logs[$name] = new Log($e->org, $e->key, $e->st, $e->inc);
+            if (!$run) [$log->floor, $log->floorId] = [$e->seq - 1, $e->prev];
+        }
+        foreach ($run as $i => $stub) [$log->at[$stub['seq']], $codes[$i]] = [$stub + ['ts' => $e->ts], 'ok'];
+        $log->at[$e->seq] = $e;
+        if ($step === 'below') [$log->floor, $log->floorId] = [$e->seq - 1, $e->prev];
+        else [$log->head, $log->headId, $log->ts] = [$e->seq, $e->id, $e->ts];
+        if ($e->k === 'proof.fork' && weighty($e)) $this->proof(unb64($e->b['a']), unb64($e->b['b']));
+        if ($e->st === 'c') $this->retry($now, fn($p) => $p[1] === 'parked' && $p[0]->org === $e->org);
+        return 'ok';
+    }
+    private function retry(int $now, callable $which): void {
+        $this->parked = array_filter($this->parked, fn($p) => $p[2] >= $now - 86400);
+        $due = array_column(array_filter($this->parked, $which), 0);
+        usort($due, fn($a, $b) => [$a->key, $a->st, $a->inc, $a->seq] <=> [$b->key, $b->st, $b->inc, $b->seq]);
+        foreach ($due as $e) {
+            [$parked, $none] = [$this->parked[$e->id], []];
+            unset($this->parked[$e->id]);
+            try { $this->admit($e, $now, $none); } catch (Refused) {}
+            if (isset($this->parked[$e->id])) $this->parked[$e->id][2] = $parked[2];
+        }
+    }
+    private function park(Event $e, string $why, int $now): string {
+        need(count(array_filter($this->parked, fn($p) => $p[0]->org === $e->org)) < 1000, 'quota');
+        $this->parked[$e->id] = [$e, $why, $now];
+        return $why;
+    }
+    private function held(Log $log, Event $e): string { // C7
+        if (is_object($log->at[$e->seq])) return $this->proof($log->at[$e->seq]->line, $e->line);
+        if ($log->at[$e->seq]['id'] !== $e->id) return 'bad-chain';
+        if (in_array($e->id, $this->taken($e->org, true), true)) return 'dup';
+        $log->at[$e->seq] = $e;
+        return 'filled';
+    }
+    private function proof(string $a, string $b): string { // (7.3)
+        try { [$a, $b] = [new Event($a, $this->net), new Event($b, $this->net)]; } catch (Refused) { return ''; }
+        if (place($a) === place($b) && $a->seq === $b->seq && $a->id !== $b->id && $a->authentic() && $b->authentic()
+            && $a->seq < ($this->forks[place($a)][0] ?? NEVER)) $this->forks[place($a)] = [$a->seq, [$a->org, $b->org]];
+        return 'fork';
+    }
+    private function ended(Event|Log $of): string { return isset($this->forks[place($of)]) ? 'fork' : 'bad-chain'; }
+    public function cut(string $org, string $name): int {
+        [$key, $log] = explode(' ', $name, 2);
+        $cuts = $this->identity($org)['cuts'][unb64($key)] ?? null;
+        return $cuts === null ? NEVER : $cuts[$log] ?? 0;
+    }
+    public function end(Event|Log $of): int { return min(($this->forks[place($of)][0] ?? NEVER + 1) - 1, $this->cut($of->org, place($of))); }
+    public function identity(string $org): array { // (8)
+        $by = $cuts = $said = $spoken = [];
+        $when = fn($e) => [$e->inc, $e->seq];
+        foreach ($this->events() as $e) if ($e->org === $org && $e->st === 'c' && weighty($e)
+            && $e->seq < ($this->forks[place($e)][0] ?? NEVER)) $by[$e->key][] = $e;
+        foreach ($by as &$some) usort($some, fn($a, $b) => $when($a) <=> $when($b));
+        $roots = [$org];
+        do { // (8.4)
+            $events = $by[end($roots)] ?? [];
+            $nexts = array_unique(array_filter(array_map(fn($e) => $e->k === 'ctl.org' ? $e->b['nextroot'] ?? '' : '', $events)));
+            $turns = array_filter($events, fn($e) => $e->k === 'ctl.rotate' && [$new = unb64($e->b['newroot'])]
+                && array_values($nexts) === [b64(hash('sha256', $new, true))] && verify($new, ROTATE . $org . $new, unb64($e->b['sig2'])));
+            $turn = $turns && !in_array($new = unb64(reset($turns)->b['newroot']), $roots, true) ? reset($turns) : null;
+            $said[] = $turn ? array_filter($events, fn($e) => $when($e) <= $when($turn)) : $events;
+            if ($turn) $roots[] = $new;
+        } while ($turn);
+        for ($i = count($roots) - 1; $i >= 0; $i--) { // (8.3)
+            $cut = $cuts[$roots[$i]] ?? null;
+            $mine = array_filter($said[$i], fn($e) => $cut === null || $e->seq <= ($cut["$e->st $e->inc"] ?? 0));
+            array_unshift($spoken, ...$mine);
+            foreach ($mine as $e) if ($e->k === 'ctl.revoke' && !in_array($key = unb64($e->b['key']), array_slice($roots, $i), true)) {
+                $named = [];
+                foreach ($e->b['cut'] ?? [] as [$st, $inc, $seq]) $named["$st $inc"] = min($seq, $cuts[$key]["$st $inc"] ?? $seq);
+                $cuts[$key] = array_intersect_key($named, $cuts[$key] ?? $named);
+            }
+        }
+        $said = fn($kind) => array_filter($spoken, fn($e) => $e->k === $kind);
+        $granted = array_unique(array_map(fn($e) => unb64($e->b['key']), $said('ctl.grant')));
+        [$gone, $live] = [array_filter($granted, fn($key) => isset($cuts[$key])), array_filter($granted, fn($key) => !isset($cuts[$key]))];
+        $opened = array_map(fn($e) => "{$e->b['key']} {$e->b['st']} {$e->b['inc']}", $said('ctl.open'));
+        $writers = [...$roots, ...array_slice($live, 0, 16), ...$gone];
+        return ['conflict' => count($nexts) > 1] + compact('roots', 'writers', 'cuts', 'opened');
+    }
+    public function frozen(string $org): bool { // (7.3) rules 4 and 5, (8.4)
+        $who = $this->identity($org);
+        $ours = array_filter($this->forks, fn($fork, $name) => in_array($org, $fork[1], true) && $fork[0] <= $this->cut($org, $name)
+            && in_array(unb64(explode(' ', $name)[0]), $who['writers'], true), ARRAY_FILTER_USE_BOTH);
+        $control = fn($name) => explode(' ', $name)[1] === 'c' && in_array(unb64(explode(' ', $name)[0]), $who['roots'], true);
+        return $who['conflict'] || count($ours) > 1 || array_filter(array_keys($ours), $control);
+    }
+    private function counts(Event $e): bool { // (8.5), retractions and frozen aside
+        $who = $this->identity($e->org);
+        if (!weighty($e) || $e->seq > $this->end($e) || !in_array($e->key, $who['writers'], true)) return false;
+        $older = fn($name) => str_starts_with($name, b64($e->key) . " $e->st ") && (int) explode(' ', $name)[2] < $e->inc;
+        return in_array(place($e), $who['opened'], true) || !array_filter(array_keys($this->forks), $older);
+    }
+    private function events(): array { return array_filter(array_merge([], ...array_column($this->logs, 'at')), is_object(...)); }
+    private function taken(string $org, bool $erasure = false): array { // ids that the organisation took back
+        $ids = [];
+        foreach ($this->events() as $e) if ($e->org === $org && $this->counts($e))
+            if ($e->k === 'fix.retract' && (!$erasure || $e->b['why'] === 'erasure')) array_push($ids, ...$e->b['ids']);
+            elseif ($e->k === 'send.released' && !$erasure) $ids[] = $e->b['ref'];
+        return array_map(unb64(...), $ids);
+    }
+    public function sweep(int $now): void { // parked (6), expiry (7) and erasure (13)
+        $this->retry($now, fn($p) => $p[1] === 'future' && $p[0]->ts <= $now + 600);
+        foreach ($this->logs as $log) foreach ($log->at as $seq => $e)
+            if ($log->st !== 'c' && ((array) $e)['ts'] < $now - KEPT[$log->st]) {
+                [$log->floor, $log->floorId] = [$seq, ((array) $e)['id']];
+                unset($log->at[$seq]);
+            } elseif ($log->st !== 'c' && is_object($e) && $e->k !== 'fix.retract' && in_array($e->id, $this->taken($e->org, true), true))
+                $log->at[$seq] = ['id' => $e->id, 'ts' => $e->ts];
+    }
+    public function shown(): array {
+        $vector = $counts = [];
+        foreach ($this->logs as $log) {
+            ksort($log->at);
+            if (($last = min($log->head, $this->end($log))) <= $log->floor) continue;
+            $vector[] = [b64($log->key), $log->st, $log->inc, $log->floor, $last, b64(((array) $log->at[$last])['id'])];
+        }
+        foreach ($this->events() as $e) if ($e->st !== 'c' && $this->counts($e) && !$this->frozen($e->org)
+            && !in_array($e->id, $this->taken($e->org), true)) $counts[] = b64($e->id);
+        sort($vector);
+        sort($counts, SORT_STRING);
+        $frozen = array_map(b64(...), array_values(array_filter($this->orgs, $this->frozen(...))));
+        return ['vector' => $vector, 'parked' => count($this->parked), 'frozen' => $frozen, 'counts' => $counts];
+    }
+}
+
 // --- 10: decision ---------------------------------------------------------------------------------------------
 const DAY = 86400, WEIGHT = ['refused' => 0, 'seen' => 0, 'known' => 40, 'trusted' => 100, 'sole' => 200, 'self' => 0];
 const LIFE = ['rcpt.hard' => 180 * DAY, 'rcpt.complaint' => 180 * DAY, 'rcpt.soft' => 30 * DAY, 'rcpt.ok' => 30 * DAY];
-const HALVING = [
-    65536, 64830, 64132, 63441, 62757, 62081, 61413, 60751, 60097, 59449, 58809, 58176, 57549, 56929, 56316, 55709,
-    55109, 54515, 53928, 53347, 52773, 52204, 51642, 51085, 50535, 49991, 49452, 48920, 48393, 47871, 47356, 46846,
-    46341, 45842, 45348, 44859, 44376, 43898, 43425, 42958, 42495, 42037, 41584, 41136, 40693, 40255, 39821, 39392,
-    38968, 38548, 38133, 37722, 37316, 36914, 36516, 36123, 35734, 35349, 34968, 34591, 34219, 33850, 33486, 33125,
-];
 function decay(int $value, int $age, int $half): int {
     $whole = intdiv($age, $half);
-    return $whole > 40 ? 0 : ($value * HALVING[intdiv($age % $half * 64, $half)]) >> (16 + $whole);
+    return $whole > 40 ? 0 : ($value * (int) round(65536 * 2 ** (-intdiv($age % $half * 64, $half) / 64))) >> (16 + $whole);
 }
 /** $claims: [{org, k, ts, body}]; $trust: org => {level, group, share}; $own: [hard, ok]. */
 function decide(array $claims, array $own, array $trust, int $now, array $rules): array {
@@ -278,7 +455,17 @@ function decision(array $in): array {
     $own = [$in['own']['hard'] ?? 0, $in['own']['ok'] ?? 0];
     return decide($claims, $own, array_column($in['trust'], null, 'org'), $in['now'], $rules);
 }
-const GROUPS = ['keys' => 'keys', 'canon' => 'canonical', 'event' => 'event', 'addr' => 'addr', 'decide' => 'decision'];
+function logs(array $in): array {
+    $orgs = array_map(unb64(...), $in['admit']);
+    sort($orgs, SORT_STRING);
+    [$node, $codes] = [new Node('test', $orgs), []];
+    foreach ($in['steps'] as ['now' => $now, 'lines' => $lines]) {
+        $node->sweep($now);
+        $codes[] = $node->take(array_map(fn($line) => bytes(['text' => $line]) . "\n", $lines), $now);
+    }
+    return ['codes' => $codes] + $node->shown();
+}
+const GROUPS = ['chain' => 'logs', 'fork' => 'logs', 'keysmgmt' => 'logs', 'time' => 'logs', 'keys' => 'keys', 'canon' => 'canonical', 'event' => 'event', 'addr' => 'addr', 'decide' => 'decision'];
 ini_set('display_errors', 'stderr');
 while (($question = fgets(STDIN)) !== false) {
     $q = json_decode($question, true, 512) ?? json_decode(preg_replace('/\\\\u[dD][89a-fA-F]../', '\\u0000', $question), true);
