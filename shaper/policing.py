@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING
 
 from shaper.core.asked import PASS
 from shaper.engine.asking import Asking
 from shaper.policy.postfix import PolicyServer, PolicySettings
 from shaper.policy.request import question, written
-from shaper.smtp.shared import ids
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -33,7 +33,7 @@ def apply(engine: Engine, settings: Settings) -> None:
 
 def server(engine: Engine) -> PolicyServer:
     """Return what answers the MTA; nothing listens yet."""
-    asking = Asking(engine.context, engine.gate, engine.held, engine.suppression, ids())
+    asking = Asking(engine.context, engine.gate, engine.held, engine.suppression, _name)
 
     async def judged(asked: Question) -> bytes:
         return written(await asking.answer(asked))
@@ -43,3 +43,8 @@ def server(engine: Engine) -> PolicyServer:
         return written(PASS) if asked is None else judged(asked)
 
     return PolicyServer(handle, PolicySettings(max_request=_MOST_REQUEST))
+
+
+def _name(queue_id: str) -> str:
+    """Return a name that shows the queue id; a short one may be used again."""
+    return f"{queue_id}-{secrets.token_hex(3)}"

@@ -12,6 +12,7 @@ Fail open: a message whose recipients or queue id are not known passes unjudged.
 from __future__ import annotations
 
 import logging
+import re
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,8 @@ log = logging.getLogger(__name__)
 
 # Recipients remembered from RCPT until the message comes: about 200 octets each.
 _MOST_COLLECTED = 100_000
+# Of Postfix and Exim, short and long; it becomes part of a file's name.
+_QUEUE_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _DISK_FULL = Reply(
     452, ("4.3.1 No room to hold the message, try again later",), Phase.END
 )
@@ -53,9 +56,9 @@ class Asking:
         gate: Gatekeeper,
         held: HeldMail,
         recipients: Recipients,
-        new_id: Callable[[], str],
+        new_id: Callable[[str], str],
     ) -> None:
-        """``new_id`` makes names of messages that no other process makes."""
+        """``new_id`` makes a name from a queue id that no other process makes."""
         self._context = context
         self._gate = gate
         self._held = held
@@ -110,11 +113,12 @@ class Asking:
         client = question.client
         known = self._collected.get(question.instance, {})
         recipients = tuple(dict.fromkeys([*known, *question.recipients]))
-        if not recipients or not client.ident:
+        named = _QUEUE_ID.fullmatch(client.ident)
+        if not recipients or not named:
             log.warning(
                 "message %s passes unjudged: the MTA tells no %s",
                 ascii(client.ident or question.instance),
-                "recipients at RCPT" if client.ident else "queue id",
+                "recipients at RCPT" if named else "queue id",
             )
             return None
         if question.count > len(recipients):
@@ -135,7 +139,7 @@ class Asking:
             trust_auth=False,
         )
         now = self._context.clock()
-        return Submission(self._new_id(), sender, envelope, client, now)
+        return Submission(self._new_id(client.ident), sender, envelope, client, now)
 
     async def _hold(
         self, question: Question, submission: Submission, decision: Decision

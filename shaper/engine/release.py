@@ -35,7 +35,9 @@ __all__ = ["MailQueue", "Release", "ReleaseRules"]
 
 log = logging.getLogger(__name__)
 
-_AGAIN = 10.0  # seconds until a message that is not on hold yet is looked for again
+# Seconds until a message that is not on hold yet, or that the helper did not release,
+# is tried again. Short: no foreign server waits behind it.
+_AGAIN = 10.0
 
 
 class MailQueue(Protocol):
@@ -110,9 +112,9 @@ class Release:
         if not message.attempts and not await self._seen(message):
             return
         now = self._context.clock()
-        pause = self._context.pace.backoff.after(message.attempts + 1)
+        soon = now + _AGAIN
         try:
-            message = await self._spool.note_attempt(message.id, not_before=now + pause)
+            message = await self._spool.note_attempt(message.id, not_before=soon)
         except (KeyError, SpoolCorruptError) as error:
             # The spool reports it. The MTA keeps the message on hold.
             log.error("held message %s cannot be released: %s", message.id, error)

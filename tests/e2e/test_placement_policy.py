@@ -1,6 +1,5 @@
 """Placement policy with real Postfix: held by the MTA, let go by us, exactly once."""
 
-import asyncio
 import time
 from collections import Counter
 
@@ -35,6 +34,12 @@ async def spam(way, count, prefix="victim"):
     assert await way.send(*strangers, sender="ceo@bank.test") == []
 
 
+def suppressed(way):
+    rows = []
+    way.daemon._client.ask("suppress.list", rows.append)
+    return rows
+
+
 async def settled(way):
     """Wait until nothing is held, queued or on its way."""
     await way.daemon.wait_for_held(0, 60)
@@ -64,3 +69,147 @@ async def test_held_by_postfix_trickled_and_released():
         assert released["state"] == "normal"
         await settled(way)
         assert way.arrived() == Counter(dict.fromkeys(way.sent, 1))
+
+
+async def test_two_hundred_held_and_a_crash_in_the_middle_of_their_release():
+    async with policy_road(LAZY) as way:
+        await stolen(way)
+        await spam(way, 200 - len(way.on_hold()))
+        assert len(way.on_hold()) == len(way.daemon.held()) == 200
+        before = len(way.arrived())
+        await way.daemon.change("queue.order", action="release", filter="age>0s")
+        for share in (20, 90):
+            await poll_async(lambda n=share: len(way.arrived()) > before + n, "some")
+            way.daemon.kill()
+            way.daemon.start()
+        await settled(way)
+        assert way.on_hold() == []
+        assert way.arrived() == Counter(dict.fromkeys(way.sent, 1))
+        assert len(way.sent) >= 200
+
+
+async def test_dropped_and_returned_mail_goes_no_further():
+    async with policy_road(LAZY) as way:
+        await stolen(way)
+        await way.send(
+            ("dave@example.net",), ("fay@example.net",), ("gil@example.net",)
+        )
+        held = {row["envelope"]["recipients"][0][0]: row for row in way.daemon.held()}
+        shown = await way.daemon.ask("queue.show", id=held["dave@example.net"]["id"])
+        assert held["dave@example.net"]["client"]["ident"] in shown["content"]
+        for action, recipient in (("drop", "dave"), ("bounce", "fay")):
+            result = await way.daemon.change(
+                "queue.order", action=action, filter=f"rcpt={recipient}@example.net"
+            )
+            assert result["messages"] == 1
+        owner = way.account.login
+
+        def bounced():
+            return [
+                one
+                for one in way.hop.transactions
+                if one.sender == "" and one.recipients == [owner]
+            ]
+
+        await poll_async(bounced, "Postfix' own bounce")
+        assert b"fay@example.net" in bounced()[0].content
+        await way.daemon.change("queue.order", action="release", filter="age>0s")
+        await settled(way)
+        gone = {("dave@example.net",), ("fay@example.net",)}
+        expected = [mid for mid, whom in way.sent.items() if whom not in gone]
+        assert way.arrived() == Counter(dict.fromkeys(expected, 1))
+        assert len(bounced()) == 1
+
+
+async def test_mail_that_somebody_else_put_on_hold_stays_there():
+    main = {"smtpd_sender_restrictions": "check_sender_access static:HOLD"}
+    async with policy_road({"daemon": {"enforce": False}}, main=main) as way:
+        await way.send(("ann@example.net",))
+        (ident,) = way.on_hold()
+        await way.daemon.change("queue.order", action="drop", filter="age>0s")
+        assert way.daemon.held() == []
+        assert way.on_hold() == [ident]
+
+
+async def test_a_message_that_postfix_refuses_after_all_is_forgotten():
+    rule = "/^X-Bad:/ REJECT no"
+    main = {"header_checks": "inline:{x=y}"}
+    async with policy_road(LAZY, main=main) as way:
+        checks = way.postfix.config / "checks"
+        checks.write_text(rule + "\n")
+        way.postfix.command("postconf", "-e", f"header_checks=regexp:{checks}")
+        way.postfix.reload()
+        await stolen(way)
+        held = len(way.on_hold())
+        (refusal,) = await way.send(("new@example.net",), header="X-Bad: yes\r\n")
+        assert refusal.smtp_code == 550
+        assert len(way.daemon.held()) == held + 1, "was it asked about at all?"
+        assert len(way.on_hold()) == held
+        await way.daemon.wait_for_held(held, 60)
+        assert '"gone"' in way.daemon.log() or "gone" in way.daemon.log()
+
+
+async def test_without_daemon_or_when_observing_mail_passes():
+    async with policy_road({"daemon": {"enforce": False}}) as way:
+        await way.daemon.teach(way.who, time.time(), 30, 6, FRIENDS)
+        await spam(way, BUDGET + 5)
+        assert way.on_hold() == []
+        assert way.daemon.state_of(way.who) in {"slowed", "blocked"}
+        way.daemon.stop()
+        assert await way.send(("ann@example.net",)) == []
+        await poll_async(lambda: not way.postfix.queue(), "empty queue", 30)
+        assert way.arrived() == Counter(dict.fromkeys(way.sent, 1))
+
+
+async def test_a_dead_address_is_learnt_from_the_log_and_refused_at_rcpt():
+    async with policy_road() as way:
+        way.hop.on("rcpt", "550 5.1.1 no such user", match="dead@")
+        assert await way.send(("ann@example.net", "dead@example.net")) == []
+
+        await poll_async(lambda: suppressed(way), "suppression from the log")
+        refusals = await way.send(("dead@example.net",))
+        code, text = refusals[0].recipients["dead@example.net"]
+        assert code == 550
+        assert b"dead@example.net" in text
+        (mid,) = [m for m in way.sent if way.sent[m][0] == "ann@example.net"]
+        assert way.arrived()[mid] == 1
+
+
+async def test_a_full_spool_has_the_client_try_again():
+    async with policy_road(LAZY | {"spool": {"max_messages": 3}}) as way:
+        await stolen(way)
+        refusals = await way.send(*((f"x{i}@example.com",) for i in range(5)))
+        assert {error.smtp_code for error in refusals} == {452}
+        assert len(way.on_hold()) == len(way.daemon.held()) == 3
+
+
+async def test_long_held_mail_gets_a_new_life_or_goes_back():
+    async with policy_road(LAZY, stepping=True) as way:
+        await stolen(way)
+        way.daemon.step(2 * 86400)
+        await way.daemon.change("queue.order", action="release", filter="age>0s")
+        await settled(way)
+        assert "requeued" in way.postfix.log()
+        assert way.arrived() == Counter(dict.fromkeys(way.sent, 1))
+        await way.daemon.change("block", sender=way.who)
+        await spam(way, 1, "late")
+        assert len(way.on_hold()) == 1
+        way.daemon.step(6 * 86400)
+        await way.postfix.wait_for_log("force-expired", 90)
+        await settled(way)
+
+
+async def test_a_queue_helper_that_died_delays_and_loses_nothing():
+    async with policy_road(LAZY, stepping=True) as way:
+        await stolen(way)
+        await way.send(("dave@example.net",))
+        way.helper.stop()
+        await way.daemon.change("queue.order", action="drop", filter="rcpt~dave")
+        await way.daemon.change("queue.order", action="release", filter="age>0s")
+        await way.daemon.wait_for_log("must wait")
+        assert len(way.on_hold()) == 2
+        way.helper.start()
+        way.daemon.step(400)
+        await settled(way)
+        expected = [m for m in way.sent if way.sent[m] != ("dave@example.net",)]
+        assert way.arrived() == Counter(dict.fromkeys(expected, 1))

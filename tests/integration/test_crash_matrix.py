@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.crashing import Killed, Killer
+from tests.support.crashing import Killed, Killer, worth_a_kill
 from tests.support.engine import EngineBox
 
 THIEF = "login:thief"
@@ -125,19 +125,6 @@ def ends(box):
             subject = head.partition("Subject: ")[2].partition("\r\n")[0]
             count[subject] += len(transaction.recipients)
     return count
-
-
-def worth_a_kill(calls):
-    """Choose the calls whose three predecessors are not an old story.
-
-    Sixty messages of a blast are sixty times the same few calls.
-    """
-    seen = Counter()
-    for at in range(1, len(calls) + 1):
-        context = tuple(calls[max(0, at - 4) : at])
-        seen[context] += 1
-        if seen[context] == 1:
-            yield at
 
 
 async def run(redis_server, directory, killer):

@@ -14,12 +14,13 @@ business of the spool's own tests.
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
-__all__ = ["Killed", "Killer"]
+__all__ = ["Killed", "Killer", "worth_a_kill"]
 
 
 class Killed(BaseException):
@@ -104,3 +105,16 @@ class _Proxy:
                 self._killer, f"{self._name}.writer", found(message)
             )
         return found
+
+
+def worth_a_kill(calls: list[str], known: int = 3) -> Iterator[int]:
+    """Yield the numbers of calls whose ``known`` predecessors are not an old story.
+
+    Sixty messages of a blast are sixty times the same few calls.
+    """
+    seen: Counter[tuple[str, ...]] = Counter()
+    for at in range(1, len(calls) + 1):
+        context = tuple(calls[max(0, at - known - 1) : at])
+        seen[context] += 1
+        if seen[context] == 1:
+            yield at

@@ -24,6 +24,7 @@ from shaper.audit import AuditJournal
 from shaper.core.envelope import Client, Envelope, Recipient
 from shaper.core.message import Action, Decision, Submission
 from shaper.core.reply import Phase, Reply
+from shaper.engine.asking import Asking
 from shaper.engine.assembly import Engine
 from shaper.engine.context import Context
 from shaper.engine.control import Change, Control
@@ -59,8 +60,10 @@ class EngineBox:
         enforce: bool = True,
         limits: Limits | None = None,
         start: float = START,
+        queue: Any = None,
     ) -> None:
-        """Prepare; ``async with`` starts it."""
+        """Prepare; ``async with`` starts it. ``queue`` is the MTA's (``MtaQueue``)."""
+        self.queue = queue
         self.now = start
         self.url = redis_url
         self.directory = directory / instance
@@ -123,6 +126,14 @@ class EngineBox:
             self.wrap("send", partial(send, self.forwarder)),
             lambda: next(case_ids),
             Composer(notice, "shaper.test"),
+            queue=self.wrap("queue", self.queue) if self.queue else None,
+        )
+        self.asking = Asking(
+            self.context,
+            self.engine.gate,
+            self.engine.held,
+            self.engine.suppression,
+            lambda ident: f"{ident}-{self.instance}{next(self._ids)}",
         )
         self.upkeep = Upkeep(self.engine, f"{self.instance}-{next(self._boots)}")
         self.control = Control(self.engine)

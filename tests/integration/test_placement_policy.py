@@ -1,0 +1,247 @@
+"""Placement policy in the engine: what the MTA is answered, what leaves its hold."""
+
+import pytest
+
+from shaper.core.asked import HOLD, PASS, Stage
+from shaper.core.message import RecipientFate
+from shaper.core.outcome import Kind, Meaning, Outcome
+from shaper.core.ports import SpoolFullError
+from shaper.spool.spool import Limits
+from tests.support.engine import EngineBox
+from tests.support.mta_queue import MtaQueue, offer, question
+
+BOB = "login:bob"
+
+
+@pytest.fixture
+def queue():
+    return MtaQueue()
+
+
+@pytest.fixture
+async def box(redis_server, tmp_path, queue):
+    redis_server.flush()
+    async with EngineBox(redis_server.url, tmp_path, queue=queue) as box:
+        yield box
+
+
+@pytest.fixture
+async def blocked(box):
+    await box.control.block(box.change(), BOB)
+    return box
+
+
+async def held(box, queue, ident, *recipients):
+    assert await offer(box.asking, queue, ident, BOB, *recipients) == HOLD
+    return next(m for m in box.engine.held.all() if m.submission.client.ident == ident)
+
+
+async def settle(box):
+    while True:
+        before = len(box.engine.held)
+        await box.engine.trickle.step(box.now)
+        await box.engine.trickle.settle()
+        if len(box.engine.held) == before:
+            return
+
+
+async def test_recipients_are_those_of_rcpt(blocked, queue):
+    message = await held(blocked, queue, "Q1", "a@x.test", "b@x.test", "a@x.test")
+    envelope = message.submission.envelope
+    assert [r.address for r in envelope.recipients] == ["a@x.test", "b@x.test"]
+    assert (message.by_mta, message.size) == (True, 1234)
+    assert message.submission.sender == BOB
+    assert message.id.startswith("Q1-")
+
+
+async def test_the_record_survives_with_its_size(blocked, queue):
+    before = await held(blocked, queue, "Q1", "a@x.test")
+    await blocked.crash()
+    (after,) = blocked.engine.held.all()
+    assert after == before
+    assert blocked.engine.held.bytes == 1234
+
+
+async def test_a_message_without_recipients_or_queue_id_passes(blocked):
+    ask = blocked.asking.answer
+    assert await ask(question("Q1", BOB, count=3)) == PASS
+    assert await ask(question("", BOB, ["a@x.test"])) == PASS
+    assert await ask(question("../../x", BOB, ["a@x.test"])) == PASS
+    assert len(blocked.engine.held) == 0
+
+
+async def test_mail_of_a_normal_sender_passes_and_the_log_tells_its_end(box, queue):
+    assert await offer(box.asking, queue, "Q1", BOB, "a@x.test", "b@x.test") == PASS
+    told = Outcome(Kind.LOG, Meaning.DEAD_ADDRESS, "b@x.test", queue_id="Q1")
+    assert await box.engine.outcomes.take(told) == "taken"
+
+
+async def test_observing_holds_nothing(blocked, queue):
+    blocked.context.enforce = False
+    assert await offer(blocked.asking, queue, "Q1", BOB, "a@x.test") == PASS
+
+
+async def test_asked_twice_it_is_held_once(blocked, queue):
+    await held(blocked, queue, "Q1", "a@x.test")
+    again = question("Q1", BOB, ["a@x.test"])
+    assert await blocked.asking.answer(again) == HOLD
+    assert len(blocked.engine.held) == 1
+
+
+async def test_a_queue_id_used_again_is_not_taken_for_the_message_that_left(
+    blocked, queue
+):
+    await held(blocked, queue, "Q1", "a@x.test")
+    await blocked.control.order(blocked.change(), "release", filter="age>=0s")
+    await settle(blocked)
+    assert queue.verbs("Q1") == {"release": 1}
+    again = question("Q1", BOB, ["a@x.test"])
+    assert await blocked.asking.answer(again) == PASS, "nobody would release it"
+
+
+async def test_a_full_spool_has_it_offered_again(redis_server, tmp_path, queue):
+    redis_server.flush()
+    limits = Limits(messages=1, free=0)
+    box = EngineBox(redis_server.url, tmp_path, queue=queue, limits=limits)
+    async with box:
+        await box.control.block(box.change(), BOB)
+        await held(box, queue, "Q1", "a@x.test")
+        answer = await offer(box.asking, queue, "Q2", BOB, "a@x.test")
+        assert not answer.hold
+        assert answer.reply.code == 452
+        assert len(box.engine.held) == 1
+
+
+async def test_the_table_of_recipients_is_bounded(box, monkeypatch):
+    monkeypatch.setattr("shaper.engine.asking._MOST_COLLECTED", 50)
+    for number in range(200):
+        asked = question(f"Q{number}", BOB, ["a@x.test"], stage=Stage.RCPT)
+        assert await box.asking.answer(asked) == PASS
+    assert box.asking._count == 50
+    assert len(box.asking._collected) == 50
+    assert await box.asking.answer(question("Q199", BOB, count=1)) == PASS
+    assert box.asking._count == 49
+
+
+async def test_what_the_mta_still_writes_is_waited_for(blocked, queue):
+    await held(blocked, queue, "Q1", "a@x.test")
+    queue.held.clear()  # a milter is looking at it
+    await blocked.control.order(blocked.change(), "release", filter="age>=0s")
+    await settle(blocked)
+    assert len(blocked.engine.held) == 1
+    queue.held.add("Q1")
+    blocked.now += 11
+    await settle(blocked)
+    assert queue.verbs("Q1") == {"release": 1}
+    assert len(blocked.engine.held) == 0
+
+
+async def fates_of(box, queue, state, seconds):
+    ended = []
+    box.engine.release.on_finished = ended.append
+    await held(box, queue, "Q1", "a@x.test")
+    queue.held.clear()
+    if state == "queued":
+        queue.queued.add("Q1")
+    box.now += seconds
+    await box.engine.reconcile.round()
+    return [fate for message in ended for fate in message.fates.values()]
+
+
+async def test_what_never_arrived_is_gone_after_a_while(blocked, queue):
+    assert await fates_of(blocked, queue, "absent", 601) == [RecipientFate.GONE]
+
+
+async def test_what_a_person_let_go_is_delivered(blocked, queue):
+    assert await fates_of(blocked, queue, "queued", 601) == [RecipientFate.DELIVERED]
+
+
+async def test_before_that_nothing_is_concluded(blocked, queue):
+    assert await fates_of(blocked, queue, "absent", 599) == []
+
+
+async def test_a_clock_that_went_back_concludes_nothing(blocked, queue):
+    assert await fates_of(blocked, queue, "absent", -7200) == []
+
+
+async def test_long_on_hold_it_gets_a_new_life(blocked, queue):
+    await held(blocked, queue, "Q1", "a@x.test")
+    blocked.now += 86400 + 1
+    await blocked.control.order(blocked.change(), "release", filter="age>=0s")
+    await settle(blocked)
+    assert queue.verbs("Q1") == {"requeue": 1}
+
+
+async def test_held_for_the_longest_time_the_mta_returns_it(blocked, queue):
+    await held(blocked, queue, "Q1", "a@x.test")
+    blocked.now += 5 * 86400 + 1
+    await blocked.upkeep.expire()
+    assert queue.verbs("Q1") == {"return": 1}
+    assert [m for m in blocked.engine.held.all() if m.notice] == []
+
+
+async def test_a_mute_helper_delays_what_was_decided(blocked, queue):
+    await held(blocked, queue, "Q1", "a@x.test")
+    queue.trouble = True
+    result = await blocked.control.order(blocked.change(), "drop", filter="age>=0s")
+    assert result["messages"] == 1
+    assert queue.held == {"Q1"}
+    await blocked.crash()
+    queue.trouble = False
+    blocked.now += 61
+    await settle(blocked)
+    assert queue.verbs("Q1") == {"drop": 1}
+    assert len(blocked.engine.held) == 0
+
+
+async def test_a_full_disk_behind_a_release_releases_nothing_twice(blocked, queue):
+    await held(blocked, queue, "Q1", "a@x.test")
+    note = blocked.spool.note_fates
+    full = True
+
+    async def note_fates(*words, **named):
+        if full:
+            raise SpoolFullError("no room")
+        return await note(*words, **named)
+
+    blocked.spool.note_fates = note_fates
+    await blocked.control.order(blocked.change(), "release", filter="age>=0s")
+    await settle(blocked)
+    assert queue.verbs("Q1") == {"release": 1}
+    assert len(blocked.engine.held) == 1
+    full = False
+    await blocked.upkeep.store()
+    assert not any(m.by_mta for m in blocked.engine.held.all())
+    assert queue.verbs("Q1") == {"release": 1}
+
+
+async def test_what_the_spool_holds_since_the_hop_still_goes_by_smtp(blocked, queue):
+    await blocked.offer(BOB, ["old@x.test"], ident="OLD")
+    await held(blocked, queue, "Q1", "a@x.test")
+    await blocked.control.order(blocked.change(), "release", filter="age>=0s")
+    await settle(blocked)
+    await blocked.step()
+    assert blocked.delivered() == ["old@x.test"]
+    assert queue.verbs("Q1") == {"release": 1}
+
+
+async def test_two_instances_each_release_their_own(redis_server, tmp_path, queue):
+    redis_server.flush()
+    one = EngineBox(redis_server.url, tmp_path, queue=queue, instance="one")
+    async with (
+        one,
+        EngineBox(
+            redis_server.url, tmp_path, queue=queue, instance="two", hop=one.hop
+        ) as two,
+    ):
+        await one.control.block(one.change(), BOB)
+        await held(one, queue, "Q1", "a@x.test")
+        await held(two, queue, "Q2", "a@x.test")
+        await one.control.order(one.change(), "release", filter="age>=0s")
+        await two.upkeep.store()
+        for box in (one, two):
+            box.now += 700
+            await box.engine.reconcile.round()
+            await settle(box)
+            assert len(box.engine.held) == 0
+        assert queue.verbs("Q1") == queue.verbs("Q2") == {"release": 1}
