@@ -41,7 +41,6 @@ from federation.session import (
     session,
 )
 from federation.skew import Skew
-from federation.sync import digest
 
 if TYPE_CHECKING:
     import ssl
@@ -201,11 +200,13 @@ class Exchange:
     def _state(self, org: bytes) -> PeerState:
         return self.peers.setdefault(org, PeerState())
 
-    def _spoken(self, peer: bytes, counter: int) -> None:
+    def _spoken(self, peer: bytes, counter: int, same: bool) -> None:  # noqa: FBT001
         """A peer has asked something of us."""
         state = self._state(peer)
         state.seen = self._clock()
         self._noticed(counter, peer)
+        if same and counter == self._counter:
+            self._schedule.equal(peer)
 
     async def _talk(self, org: bytes) -> None:
         """One session with a peer, whatever becomes of it."""
@@ -304,7 +305,7 @@ class Exchange:
     async def _question(
         self, org: bytes, target: Target, memory: Memory, wait: int
     ) -> None:
-        mine = await self.inside(lambda: digest(self.replica.vector()))
+        mine = await self.inside(lambda: self.replica.whole().digest)
         body = encode({"digest": b64(mine), "since": memory.token, "wait": wait})
         async with self.client.connect(target) as http:
             answer = await self.client.ask(http, target, Ask(VECTOR, body), wait=wait)

@@ -7,19 +7,29 @@ offered, and nothing behind the end of a log exists.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from federation.chain import LogKey
+from federation.sync import digest
 from federation.trust import Level
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from federation.admission import Admission
-    from federation.chain import Entry, LogKey
+    from federation.chain import Entry
     from federation.store import Store
     from federation.sync import Want
 
-__all__ = ["Replica"]
+__all__ = ["Replica", "Whole"]
+
+
+class Whole(NamedTuple):
+    """A whole vector; not to be changed."""
+
+    entries: list[Entry]
+    logs: dict[LogKey, Entry]
+    digest: bytes
 
 
 class Replica:
@@ -29,9 +39,24 @@ class Replica:
         self.store = store
         self.limits = store.limits
         self.take = admission.take
+        self._whole: tuple[list[tuple[Any, ...]], Whole] | None = None
+
+    def whole(self) -> Whole:
+        """Return the whole vector, read once for each change of the store."""
+        # The epoch, too: to refuse an organisation deletes logs and changes none.
+        state = self.store.rows(
+            "SELECT k, v FROM meta WHERE k IN ('counter', 'epoch') ORDER BY k"
+        )
+        if self._whole is None or self._whole[0] != state:
+            entries = self.store.vector()
+            logs = {LogKey(*one[:3]): one for one in entries}
+            self._whole = (state, Whole(entries, logs, digest(entries)))
+        return self._whole[1]
 
     def vector(self, since: int = 0, org: bytes | None = None) -> list[Entry]:
         """Return the entries of logs that changed after ``since``."""
+        if not since and org is None:
+            return self.whole().entries
         return self.store.vector(since, org)
 
     def lines(self, want: Want, most: int, room: int) -> list[bytes]:
@@ -63,9 +88,8 @@ class Replica:
 
     def refused(self) -> set[bytes]:
         """Return the organisations that this host does not want to hear of."""
-        return {
-            row.org for row in self.store.trust_rows() if row.level == Level.REFUSED
-        }
+        rows = self.store.rows("SELECT org FROM trust WHERE level=?", Level.REFUSED)
+        return {org for (org,) in rows}
 
     def knows(self, key: bytes, orgs: Sequence[bytes]) -> bytes | None:
         """Return which of these organisations a key may speak for now."""

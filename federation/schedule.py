@@ -71,6 +71,11 @@ class Schedule:
             if org != source:
                 peer.news = True
 
+    def equal(self, org: bytes) -> None:
+        """A peer has asked and has what we have: there is nothing to tell it."""
+        if org in self._peers:
+            self._peers[org].news = False
+
     def want(self, org: bytes) -> None:
         """A peer has something new for us."""
         if org in self._peers:

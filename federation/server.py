@@ -63,7 +63,7 @@ class Server:
 
     ``authority`` is our own host and port as peers write them. ``inside`` runs a
     function where the store lives. ``join`` answers invitations. ``spoken`` is told
-    who has asked something, and where our store stands now.
+    who has asked something, where our store stands now, and whether it has the same.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Server:
         inside: Inside,
         join: Callable[[bytes, bytes, int], Answer] | None = None,
         rates: Rates | None = None,
-        spoken: Callable[[bytes, int], None] | None = None,
+        spoken: Callable[[bytes, int, bool], None] | None = None,
     ) -> None:
         self.service = service
         self.counts: Counter[int] = Counter()
@@ -203,14 +203,18 @@ class Server:
             if path == VECTOR:
                 await self._hold(body)
                 now = self._clock()
-            return await self._inside(
-                lambda: self.service.answer(path, body, peer=peer, now=now)
+            store = self.service.replica.store
+            answer, counter = await self._inside(
+                lambda: (
+                    self.service.answer(path, body, peer=peer, now=now),
+                    store.counter(),
+                )
             )
         finally:
             self._open[peer] -= 1
-            if self._spoken is not None:
-                store = self.service.replica.store
-                self._spoken(peer, await self._inside(store.counter))
+        if self._spoken is not None:
+            self._spoken(peer, counter, answer.same)
+        return answer
 
     async def _joining(self, signed: httpsig.Signed, body: bytes, now: int) -> Answer:
         if self._join is None:

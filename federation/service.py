@@ -18,12 +18,11 @@ from federation.database import StoreFull
 from federation.errors import PEERS_FAULT, Refused
 from federation.profile import Value, b64, decode, encode, unb64
 from federation.session import PULL, PUSH, VECTOR, Answer, PeerFault, split
-from federation.sync import digest, read_wants, refusals, where, write_vector
+from federation.sync import read_wants, refusals, where, write_vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from federation.chain import Entry
     from federation.replica import Replica
 
 __all__ = ["SOFTWARE", "Held", "Rates", "Service", "error"]
@@ -71,7 +70,6 @@ class Service:
         self.ready = ready
         self.faults: dict[bytes, int] = {}
         self.codes: dict[str, int] = {}
-        self._cached: tuple[int, list[Entry], bytes] | None = None
 
     def peer_of(self, key: bytes) -> bytes | None:
         """Return the peer for which a key speaks, None if it is none of ours."""
@@ -137,18 +135,9 @@ class Service:
         """Return whether there is something newer."""
         return self.replica.store.counter() > since
 
-    def _whole(self) -> tuple[list[Entry], bytes]:
-        """Return the whole vector and its digest, computed once for each change."""
-        counter = self.replica.store.counter()
-        if self._cached is None or self._cached[0] != counter:
-            vector = self.replica.vector()
-            self._cached = (counter, vector, digest(vector))
-        return self._cached[1], self._cached[2]
-
     def _vector(self, body: bytes, now: int) -> Answer:
         ask = decode(body)
         store = self.replica.store
-        _vector, ours = self._whole()
         token = store.token()
         reply: dict[str, Value] = {"token": token, "now": now}
         if refused := self.replica.refused():
@@ -156,9 +145,9 @@ class Service:
         if "org" in ask:
             vector = self.replica.vector(0, unb64(ask["org"], 32))
             reply["full"] = True
-        elif unb64(ask.get("digest"), 32) == ours:
+        elif unb64(ask.get("digest"), 32) == self.replica.whole().digest:
             reply["same"] = True
-            return Answer(_OK, encode(reply))
+            return Answer(_OK, encode(reply), same=True)
         else:
             text = ask.get("since", "")
             since = store.since(text) if type(text) is str else 0

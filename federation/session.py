@@ -28,7 +28,6 @@ from federation.sync import (
     Place,
     Want,
     compare,
-    digest,
     read_push,
     read_vector,
     refusals,
@@ -95,6 +94,7 @@ class Answer:
 
     status: int
     body: bytes
+    same: bool = False  # to a vector: it is ours; only for the side that answers
 
 
 @dataclass(slots=True)
@@ -187,6 +187,9 @@ class _Session:
         memory.shelf = {log: end for log, end in memory.shelf.items() if end > now}
         memory.below = {log: end for log, end in memory.below.items() if end > now}
         self._reopen()
+        report.counter = self.replica.store.counter()
+        if report.same:
+            return report
         # A second turn when control events arrived: they may admit what was not.
         for _turn in range(2):
             todo = self._compare()
@@ -198,7 +201,7 @@ class _Session:
             if not self._reopen():
                 break
         yield from self._push(self._compare().push)
-        left = compare(self.replica.vector(), memory.theirs).pull
+        left = compare(self.replica.whole().logs, memory.theirs).pull
         report.behind = sum(want.last - want.first + 1 for want in left)
         report.shelved = len(memory.shelf)
         report.counter = self.replica.store.counter()
@@ -215,7 +218,7 @@ class _Session:
 
     def _compare(self) -> Difference:
         memory = self.memory
-        found = compare(self.replica.vector(), memory.theirs, memory.shelf)
+        found = compare(self.replica.whole().logs, memory.theirs, memory.shelf)
         found.below = [one for one in found.below if one.log not in memory.below]
         return found
 
@@ -231,8 +234,8 @@ class _Session:
     def ask_vector(self) -> _Step:
         """Learn what the peer has."""
         memory = self.memory
-        ours = self.replica.vector()
-        ask: dict[str, Value] = {"digest": b64(digest(ours))}
+        ours = self.replica.whole()
+        ask: dict[str, Value] = {"digest": b64(ours.digest)}
         # Once a day everything, also where the digests are equal: they say nothing
         # of beginnings that somebody holds back.
         whole = bool(memory.token) and self.clock() >= memory.whole + _DAY
@@ -251,7 +254,7 @@ class _Session:
             raise Refused("bad-form", "the answer to a vector has no token")
         if value.get("same") is True:
             self.report.same = True
-            memory.theirs = {LogKey(*one[:3]): one for one in ours}
+            memory.theirs = dict(ours.logs)
         else:
             if value.get("full") is True:
                 memory.theirs.clear()
@@ -392,7 +395,7 @@ class _Session:
         """Push ranges, as far as the peer wants the organisation's events."""
         replica, memory = self.replica, self.memory
         wanted = [one for one in wants if replica.org_of(one.log) not in memory.refuse]
-        ours = {LogKey(*one[:3]): one for one in replica.vector()}
+        ours = replica.whole().logs
         batches = _batches(replica, wanted, memory.shelf)
         for _round, (lines, logs) in zip(range(ROUNDS), batches, strict=False):
             value = decode((yield from self._ask(PUSH, b"".join(lines))))
@@ -409,11 +412,11 @@ class _Session:
 
     def _forget(self, log: LogKey) -> None:
         """Believe that a peer has no more of a log than we have."""
-        for one in self.replica.vector(0, self.replica.org_of(log)):
-            if LogKey(*one[:3]) == log:
-                self.memory.theirs[log] = one
-                return
-        del self.memory.theirs[log]
+        ours = self.replica.whole().logs.get(log)
+        if ours is not None:
+            self.memory.theirs[log] = ours
+        else:
+            del self.memory.theirs[log]
 
     def _shelve(self, log: LogKey, code: str) -> None:
         self.memory.shelf[log] = self.clock() + _PAUSE.get(code, _ELSE)

@@ -97,17 +97,16 @@ def digest(vector: Iterable[Entry]) -> bytes:
 
 
 def compare(
-    ours: Iterable[Entry],
+    ours: Mapping[LogKey, Entry],
     theirs: Mapping[LogKey, Entry],
     shelf: Collection[LogKey] = (),
 ) -> Difference:
     """Return what to pull and push. Logs on the ``shelf`` are left alone."""
     found = Difference()
-    mine = {LogKey(one.key, one.st, one.inc): one for one in ours}
     for log, their in theirs.items():
-        if log not in shelf:
-            _one(found, log, mine.get(log), their)
-    for log, our in mine.items():
+        if log not in shelf and ours.get(log) != their:
+            _one(found, log, ours.get(log), their)
+    for log, our in ours.items():
         known = theirs[log].head if log in theirs else 0
         if log not in shelf and our.head > known:
             first = max(known, our.floor) + 1

@@ -238,7 +238,7 @@ def test_where_reads_the_place_of_a_line_and_of_a_stub():
 
 
 def test_compare_orders_control_first():
-    ours = [Entry(b"a" * 32, "h", 1, 0, 5, b"i" * 32)]
+    ours = {LogKey(b"a" * 32, "h", 1): Entry(b"a" * 32, "h", 1, 0, 5, b"i" * 32)}
     theirs = {
         LogKey(b"a" * 32, "s", 1): Entry(b"a" * 32, "s", 1, 0, 5, b"i" * 16),
         LogKey(b"z" * 32, "c", 1): Entry(b"z" * 32, "c", 1, 0, 1, b"i" * 16),

@@ -1,0 +1,1 @@
+"""What the federation costs: checks, storage, exchange."""
