@@ -45,6 +45,9 @@ class QueueHelper:
         """``patience``: seconds to wait for one answer."""
         self._path = path
         self._patience = patience
+        # The helper hears one after the other. A connection beyond its backlog
+        # fails, and a release of everything asks for hundreds at once.
+        self._turn = asyncio.Lock()
 
     async def states(self, queue_ids: Iterable[str]) -> dict[str, QueueState]:
         """Tell where each message is. Raises QueueTroubleError."""
@@ -97,18 +100,8 @@ class QueueHelper:
     async def _ask(self, request: str) -> list[str]:
         """Return the lines of the answer, at least one."""
         try:
-            async with asyncio.timeout(self._patience):
-                reader, writer = await asyncio.open_unix_connection(str(self._path))
-                try:
-                    writer.write(f"{request}\n".encode("ascii"))
-                    answer = await reader.read(_MOST_ANSWER)
-                    while answer and len(answer) < _MOST_ANSWER:
-                        more = await reader.read(_MOST_ANSWER - len(answer))
-                        if not more:
-                            break
-                        answer += more
-                finally:
-                    writer.close()
+            async with self._turn, asyncio.timeout(self._patience):
+                answer = await self._exchange(f"{request}\n".encode("ascii"))
         except TimeoutError:
             raise QueueTroubleError(
                 f"queue helper at {self._path} does not answer"
@@ -126,6 +119,20 @@ class QueueHelper:
                 " that it was started for (--user)?"
             )
         return lines
+
+    async def _exchange(self, request: bytes) -> bytes:
+        reader, writer = await asyncio.open_unix_connection(str(self._path))
+        try:
+            writer.write(request)
+            answer = b""
+            while len(answer) < _MOST_ANSWER:
+                more = await reader.read(_MOST_ANSWER - len(answer))
+                if not more:
+                    break
+                answer += more
+            return answer
+        finally:
+            writer.close()
 
     def _state(self, word: str) -> QueueState:
         try:

@@ -28,7 +28,7 @@ __all__ = ["main"]
 
 _FIRST_SOCKET = 3  # SD_LISTEN_FDS_START
 _IDLE = 300.0  # seconds without a request after which a started-on-demand helper ends
-_BACKLOG = 16
+_BACKLOG = 128
 _SBIN = Path("/usr/sbin")
 _EX_CONFIG = 78  # sysexits.h
 

@@ -9,11 +9,15 @@ can move the message between our look and its deed. Exim has no such option for
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import re
 import subprocess
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["ABSENT", "HELD", "QUEUED", "Exim", "FailedError", "Postfix", "Queue"]
 
@@ -21,7 +25,7 @@ HELD, QUEUED, ABSENT = "held", "queued", "absent"
 
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 _TIME_LIMIT = 30.0  # seconds; a command takes some hundredths
-_MOST_OUTPUT = 64 * 1024  # octets that are read of a command
+_MOST_OUTPUT = 256 * 1024  # octets that are read of a command
 _NO_FILE = f"spool read error: {os.strerror(errno.ENOENT)}"
 _SHOWN = 200  # characters of a failed command's words in our answer
 
@@ -36,8 +40,8 @@ class Queue(Protocol):
     def well_formed(self, queue_id: str) -> bool:
         """Whether this is the form of a queue id, and nothing more."""
 
-    def state(self, queue_id: str) -> str:
-        """Return HELD, QUEUED or ABSENT. Raises FailedError."""
+    def states(self, queue_ids: Sequence[str]) -> dict[str, str]:
+        """Return HELD, QUEUED or ABSENT of each. Raises FailedError."""
 
     def release(self, queue_id: str) -> bool:
         """Let it go on now; False if it is not held. Raises FailedError."""
@@ -78,8 +82,11 @@ class Postfix:
         """Whether this is a short or a long queue id (postconf(5))."""
         return self._ID.fullmatch(queue_id) is not None
 
-    def state(self, queue_id: str) -> str:
-        """Look where its file is; Postfix names the file like the id."""
+    def states(self, queue_ids: Sequence[str]) -> dict[str, str]:
+        """Look where the files are; Postfix names a file like the id."""
+        return {one: self._state(one) for one in queue_ids}
+
+    def _state(self, queue_id: str) -> str:
         # Twice: between two looks the queue manager may have moved it.
         for queue in self._QUEUES * 2:
             if self._is_in(queue, queue_id):
@@ -146,6 +153,7 @@ class Exim:
         r"[0-9A-Za-z]{6}-(?:[0-9A-Za-z]{6}-[0-9A-Za-z]{2}"
         r"|[0-9A-Za-z]{11}-[0-9A-Za-z]{4})"
     )
+    _LISTED: ClassVar = re.compile(rf" *\d+\w +\S+ ({_ID.pattern}) <")
 
     def __init__(self, program: Path, config: Path | None = None) -> None:
         """Take the binary, and a configuration file other than its own."""
@@ -156,27 +164,39 @@ class Exim:
         """Whether this is an old or a new message id (spec, 3.4)."""
         return self._ID.fullmatch(queue_id) is not None
 
-    def state(self, queue_id: str) -> str:
-        """Look at the first line that -bp prints about this one message.
+    def states(self, queue_ids: Sequence[str]) -> dict[str, str]:
+        """Read what -bp prints about these messages.
 
-        `` 5m  1.2K ID <sender> *** frozen ***``; a sender cannot end the line
-        that way, because ">" follows it. One that is not there has a line of
+        `` 5m  1.2K ID <sender> *** frozen ***`` and its recipients, each on a line;
+        a sender cannot end the line that way, because ">" follows it, and a
+        recipient with blanks begins with a quote. One that is not there has an
         error below its id.
         """
-        code, words = self._run("-bp", queue_id)
-        line, _, rest = words.partition("\n")
-        if not code and f" {queue_id} <" in line:
-            return HELD if line.endswith(" *** frozen ***") else QUEUED
-        # A file that is there and cannot be read is not an absent message.
-        if not code and line.endswith(f" {queue_id}") and _NO_FILE in rest:
-            return ABSENT
-        raise FailedError(f"exim -bp {code}: {words[:_SHOWN]}")
+        code, words = self._run("-bp", *queue_ids)
+        found: dict[str, str] = {}
+        lines = words.split("\n")
+        for line, following in itertools.pairwise([*lines, ""]):
+            if listed := self._LISTED.match(line):
+                held = line.endswith(" *** frozen ***")
+                found[listed[1]] = HELD if held else QUEUED
+            elif line.strip() in queue_ids and _NO_FILE in following:
+                found[line.strip()] = ABSENT
+        if len(queue_ids) == 1 and (code or queue_ids[0] not in found):
+            raise FailedError(f"exim -bp {code}: {words[:_SHOWN]}")
+        # Very many recipients, and the list was cut: one by one.
+        for one in queue_ids:
+            if one not in found:
+                found |= self.states([one])
+        return found
+
+    def _state(self, queue_id: str) -> str:
+        return self.states([queue_id])[queue_id]
 
     def release(self, queue_id: str) -> bool:
         """Thaw it and start a delivery that respects retry times."""
         code, words = self._run("-Mt", queue_id)
         if code:
-            if self.state(queue_id) == HELD:
+            if self._state(queue_id) == HELD:
                 raise FailedError(f"exim -Mt {code}: {words[:_SHOWN]}")
             return False
         # Not waited for: a slow host may take minutes. Should it not start, the
@@ -197,10 +217,10 @@ class Exim:
         return self._if_held("-Mg", queue_id)
 
     def _if_held(self, option: str, queue_id: str) -> bool:
-        if self.state(queue_id) != HELD:
+        if self._state(queue_id) != HELD:
             return False
         code, words = self._run(option, queue_id)
-        if self.state(queue_id) == HELD:
+        if self._state(queue_id) == HELD:
             raise FailedError(f"exim {option} {code}: {words[:_SHOWN]}")
         return True
 

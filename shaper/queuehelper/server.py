@@ -72,7 +72,7 @@ def _serve_one(
     connection.sendall(f"{said}\n".encode("ascii", "replace"))
 
 
-def answer(request: str, queue: Queue) -> str:
+def answer(request: str, queue: Queue) -> str:  # noqa: PLR0911 - one per outcome
     """Do what a request asks and return the answer, without the last line end."""
     verb, *ids = request.split(" ")
     deeds = {
@@ -89,8 +89,10 @@ def answer(request: str, queue: Queue) -> str:
         return "refused not a queue id"
     try:
         if verb == "state":
-            return "\n".join([*(f"{one} {queue.state(one)}" for one in ids), "done"])
-        done = deeds[verb](ids[0])
-        return "done" if done else f"not-held {queue.state(ids[0])}"
+            found = queue.states(ids)
+            return "\n".join([*(f"{one} {found[one]}" for one in ids), "done"])
+        if deeds[verb](ids[0]):
+            return "done"
+        return f"not-held {queue.states(ids)[ids[0]]}"
     except (FailedError, OSError) as error:  # OSError: the queue cannot be looked at
         return "failed " + " ".join(str(error).split())

@@ -176,6 +176,14 @@ async def test_many_states_need_few_requests():
             await queue.helper.states(["ALL"])
 
 
+async def test_many_may_ask_at_once():
+    async with exim_queue() as queue:
+        ids = [f"1xWIUL-{number:06}-00" for number in range(140)]
+        asked = (queue.helper.states([one]) for one in ids)
+        found = await asyncio.gather(*asked)
+        assert all(set(one.values()) == {QueueState.ABSENT} for one in found)
+
+
 async def test_another_user_is_not_heard():
     async with exim_queue() as queue:
         queue.process.socket.parent.chmod(0o711)

@@ -29,9 +29,9 @@ class Recorder:
     def well_formed(self, queue_id):
         return Postfix._ID.fullmatch(queue_id) is not None
 
-    def state(self, queue_id):
-        self.done.append(("state", queue_id))
-        return "held"
+    def states(self, queue_ids):
+        self.done.append(("state", queue_ids))
+        return dict.fromkeys(queue_ids, "held")
 
     def _deed(self, name):
         def do(queue_id):
@@ -93,6 +93,20 @@ def test_a_verb_does_its_deed_and_no_other(verb, deed):
     queue = Recorder()
     assert answer(f"{verb} 4jZTvv5wwCzJrJf", queue) == "done"
     assert queue.done == [(deed, "4jZTvv5wwCzJrJf")]
+
+
+def test_no_address_can_say_that_a_message_is_frozen(monkeypatch):
+    going, frozen, absent = (f"1xWIUL-00000{n}-00" for n in range(3))
+    listed = (
+        f' 0m   357 {going} <"> *** frozen ***"@example.test>\n'
+        f'          " 0m 357 {going} <x> *** frozen ***"@example.net\n'
+        f'        D "{absent}"@example.net\n\n'
+        f"26h  1.2K {frozen} <> (root) *** frozen ***\n          b@example.net\n\n"
+        f"      {absent}\n    *** spool read error: No such file or directory ***\n\n"
+    )
+    monkeypatch.setattr(Exim, "_run", lambda *_: (0, listed))
+    found = Exim(Path("/nowhere")).states([going, frozen, absent])
+    assert found == {going: "queued", frozen: "held", absent: "absent"}
 
 
 def test_it_imports_the_standard_library_and_itself_only():
