@@ -22,6 +22,7 @@ import contextlib
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -158,14 +159,30 @@ class DebianExim:
 
     def supply(self, shaper: int) -> None:
         """Put mailshaper's files into /usr/share, with the ports of this test."""
-        ours = self.directory / "usr/share/mailshaper/exim"
-        shutil.copytree(snippets.CONF / "exim", ours)
-        main = ours / "conf.d/main/01_mailshaper"
+        self._supply("exim", "01_mailshaper", {"10025": shaper})
+
+    def supply_policy(self, policy: int) -> None:
+        """Do the same for placement policy; ``policy`` is the port that is asked."""
+        self._supply("exim-policy", "01_mailshaper_policy", {"10027": policy})
+
+    def _supply(self, name: str, file: str, ports: dict[str, int]) -> None:
+        ours = self.directory / "usr/share/mailshaper" / name
+        shutil.copytree(snippets.CONF / name, ours)
+        main = ours / "conf.d/main" / file
         text = main.read_text()
-        for shipped, port in (("10025", shaper), ("10026", self.back_port)):
-            assert text.count(f" = {shipped}\n") == 1
-            text = text.replace(f" = {shipped}\n", f" = {port}\n")
+        for shipped, port in (ports | {"10026": self.back_port}).items():
+            text, count = re.subn(
+                rf"( = (?:inet:127\.0\.0\.1:)?){shipped}\n", rf"\g<1>{port}\n", text
+            )
+            assert count == 1
         main.write_text(text)
+
+    def wrapper(self, path: Path) -> Path:
+        """Write a program at ``path`` that runs this host's exim4; return it."""
+        words = shlex.join(self._inside("/usr/sbin/exim4"))
+        path.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+        path.chmod(0o755)
+        return path
 
     # -- commands of the host -------------------------------------------------------
 
