@@ -200,11 +200,14 @@ class Daemon:
         watching = settings.daemon.placement == "watch"
         take = engine.outcomes.take
         watch = Watch(engine.observing, take) if watching else None
+        line = watch.line if watch else None
+        if settings.daemon.placement == "policy":
+            line = engine.asking.line
         feedback = Feedback(
             settings,
             wiring.table(settings),
             watch.take if watch else take,
-            line=watch.line if watch else None,
+            line=line,
             past=watch.learn if watch else None,
         )
         admin = AdminServer(
@@ -231,7 +234,11 @@ class Daemon:
         settings = self._settings
         asked = settings.daemon.placement == "policy"
         remember = remembering(partial(self._remember, engine, ledger))
-        policy = policing.server(engine) if asked else PolicyServer(remember)
+        policy = (
+            policing.server(engine, self._monitor.metrics.policy)
+            if asked
+            else PolicyServer(remember)
+        )
         self._sockets.push_async_callback(policy.stop)
         for address in settings.policy.listen:
             await _open(address, policy.listen, policy.listen_unix)

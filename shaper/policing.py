@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING
 
-from shaper.core.asked import PASS
-from shaper.engine.asking import Asking
+from shaper.core.asked import PASS, Stage
 from shaper.policy.postfix import PolicyServer, PolicySettings
 from shaper.policy.request import question, written
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from shaper.config import Settings
     from shaper.core.asked import Question
@@ -31,20 +29,19 @@ def apply(engine: Engine, settings: Settings) -> None:
         engine.release.rules.requeue_after = settings.policy.requeue_after
 
 
-def server(engine: Engine) -> PolicyServer:
-    """Return what answers the MTA; nothing listens yet."""
-    asking = Asking(engine.context, engine.gate, engine.held, engine.suppression, _name)
+def server(engine: Engine, logged_in: Callable[[], None]) -> PolicyServer:
+    """Return what answers the MTA; nothing listens yet.
+
+    ``logged_in`` hears of each message that comes with a login.
+    """
 
     async def judged(asked: Question) -> bytes:
-        return written(await asking.answer(asked))
+        if asked.client.login and asked.stage is Stage.END:
+            logged_in()
+        return written(await engine.asking.answer(asked))
 
     def handle(values: Mapping[str, str]) -> Awaitable[bytes] | bytes:
         asked = question(values)
         return written(PASS) if asked is None else judged(asked)
 
     return PolicyServer(handle, PolicySettings(max_request=_MOST_REQUEST))
-
-
-def _name(queue_id: str) -> str:
-    """Return a name that shows the queue id; a short one may be used again."""
-    return f"{queue_id}-{secrets.token_hex(3)}"

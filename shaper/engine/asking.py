@@ -6,6 +6,9 @@ several), and suppressed ones are refused. When the MTA has the whole message it
 judged as in the hop. HOLD is answered only after our record of the message is
 durable; ``shaper.engine.release`` lets it go later.
 
+The MTA may still refuse a message that we let pass: a milter, or a check of the
+header. So it teaches only a few seconds later, unless the log says that it was.
+
 Fail open: a message whose recipients or queue id are not known passes unjudged.
 """
 
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 import logging
 import re
+import secrets
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
@@ -26,8 +30,6 @@ from shaper.core.ports import SpoolFullError
 from shaper.core.reply import Phase, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from shaper.core.message import Decision
     from shaper.core.ports import Recipients
     from shaper.engine.context import Context
@@ -40,6 +42,13 @@ log = logging.getLogger(__name__)
 
 # Recipients remembered from RCPT until the message comes: about 200 octets each.
 _MOST_COLLECTED = 100_000
+_MOST_PASSED = 10_000  # messages, about 1 KiB each
+_REFUSED_WITHIN = 5.0  # seconds until the followed log has told it
+_REFUSED = re.compile(
+    r"/(?:cleanup|smtpd)\[\d+\]: ([A-Za-z0-9]{5,40}): (?:milter-)?(?:reject|discard): "
+    r"|^\S+ \S+ (?:\S+ )?([A-Za-z0-9]{6}-[A-Za-z0-9]{6,11}-[A-Za-z0-9]{2,4}) "
+    r".{0,2000}? rejected after DATA"
+)
 # Of Postfix and Exim, short and long; it becomes part of a file's name.
 _QUEUE_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _DISK_FULL = Reply(
@@ -56,17 +65,17 @@ class Asking:
         gate: Gatekeeper,
         held: HeldMail,
         recipients: Recipients,
-        new_id: Callable[[str], str],
     ) -> None:
-        """``new_id`` makes a name from a queue id that no other process makes."""
+        """``recipients`` are refused at RCPT as it says."""
         self._context = context
         self._gate = gate
         self._held = held
         self._recipients = recipients
-        self._new_id = new_id
         # By instance, the oldest first; the values keep the order of RCPT.
         self._collected: OrderedDict[str, dict[str, None]] = OrderedDict()
         self._count = 0
+        # By queue id: passed at a time, and the MTA has not said no since.
+        self._passed: OrderedDict[str, tuple[float, Submission]] = OrderedDict()
 
     async def answer(self, question: Question) -> Answer:
         """Say what the MTA is to do."""
@@ -105,9 +114,34 @@ class Asking:
             return await self._hold(question, submission, decision)
         if decision.action is Action.ANSWER and decision.reply is not None:
             return self._repeated(question, decision.reply)
-        taken = f"2.0.0 Ok: queued as {question.client.ident}"
-        await self._gate.passed(submission, {}, Reply(250, (taken,), Phase.END))
+        ident = question.client.ident
+        taken = Reply(250, (f"2.0.0 Ok: queued as {ident}",), Phase.END)
+        if await self._gate.taken(submission, {}, taken):
+            self._passed[ident] = self._context.clock(), submission
+            if len(self._passed) > _MOST_PASSED:
+                self._teach()
         return PASS
+
+    async def line(self, text: str) -> None:
+        """Take a line of the MTA's log: it may say that a message was refused."""
+        if "reject" not in text and "discard" not in text:
+            return
+        found = _REFUSED.search(text)
+        if found and self._passed.pop(found[1] or found[2], None):
+            log.debug("the MTA refused %s after all", found[1] or found[2])
+
+    async def learn(self) -> None:
+        """Let messages teach that passed some seconds ago."""
+        now = self._context.clock()
+        while self._passed:
+            at, _ = next(iter(self._passed.values()))
+            if 0 <= now - at < _REFUSED_WITHIN:
+                return
+            self._teach()
+
+    def _teach(self) -> None:
+        _, (_, submission) = self._passed.popitem(last=False)
+        self._gate.learn(submission)
 
     def _submission(self, question: Question) -> Submission | None:
         client = question.client
@@ -133,13 +167,13 @@ class Asking:
         sender = identify(
             envelope,
             client,
-            HeaderFacts(userid=question.userid if question.userid.isdigit() else ""),
+            HeaderFacts(userid=question.userid),
             policy_login=client.login,
             login_header="",
             trust_auth=False,
         )
         now = self._context.clock()
-        return Submission(self._new_id(client.ident), sender, envelope, client, now)
+        return Submission(_name(client.ident), sender, envelope, client, now)
 
     async def _hold(
         self, question: Question, submission: Submission, decision: Decision
@@ -173,3 +207,8 @@ class Asking:
             for message in self._held.all()
         )
         return HOLD if waits else PASS
+
+
+def _name(queue_id: str) -> str:
+    """Return a name that shows the queue id; a short one may be used again."""
+    return f"{queue_id}-{secrets.token_hex(3)}"

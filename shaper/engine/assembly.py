@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from shaper import journal
 from shaper.core.ports import StateUnavailableError
 from shaper.core.state import State
+from shaper.engine.asking import Asking
 from shaper.engine.casebook import Casebook
 from shaper.engine.confirming import Confirming
 from shaper.engine.delivery import Delivery, Send
@@ -86,14 +87,16 @@ class Engine:
         self.casebook = Casebook(context)
         self.outcomes = Outcomes(context, self.senders, self.casebook, self.watcher)
         self.delivery = Delivery(context, self.held, send)
-        self.release: Release | None = None
-        if queue is not None:
-            self.release = Release(context, self.held, self.delivery, queue)
+        self.release = (
+            Release(context, self.held, self.delivery, queue) if queue else None
+        )
         way = self.release or self.delivery
         self.trickle = Trickle(context, self.held, self.senders, way)
-        self.reconcile: Reconcile | None = None
-        if self.release is not None:
-            self.reconcile = Reconcile(context, self.held, self.trickle, self.release)
+        self.reconcile = (
+            Reconcile(context, self.held, self.trickle, self.release)
+            if self.release
+            else None
+        )
         self.gate = Gatekeeper(
             context,
             self.senders,
@@ -120,6 +123,7 @@ class Engine:
             self.watcher,
             self.gate.login_of,
         )
+        self.asking = Asking(context, self.gate, self.held, self.suppression)
         self.outcomes.suppression = self.suppression
         self.outcomes.federation = self.federating
         self.foreign.suppression = self.suppression

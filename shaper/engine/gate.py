@@ -247,14 +247,25 @@ class Gatekeeper:
         self, submission: Submission, refused: Mapping[str, Reply], end: Reply
     ) -> None:
         """Learn from what the next hop answered; only accepted mail teaches."""
+        if await self.taken(submission, refused, end):
+            self.learn(submission)
+
+    async def taken(
+        self, submission: Submission, refused: Mapping[str, Reply], end: Reply
+    ) -> bool:
+        """Note what the next hop answered; whether the message may teach."""
         self._watcher.answered(submission, end)
         accepted = [r.address for r in submission.envelope.recipients]
         replies = dict(refused) | dict.fromkeys(accepted, end)
         await self._outcomes.replied(submission, replies)
         if not end.positive or not submission.sender:
-            return
+            return False
         self._weighed.accepted(submission)
         self._outcomes.sent.note(submission, accepted, queue_id(end.text))
+        return True
+
+    def learn(self, submission: Submission) -> None:
+        """Take a message that was accepted as usual for its sender."""
         hashes, now = self._hashes(submission), self._context.clock()
 
         def apply(record: Record) -> None:

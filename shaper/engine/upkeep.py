@@ -212,6 +212,7 @@ class Upkeep:
             (1.0, self._tell),
             # By itself: an order may wait for an attempt whose next hop is mute.
             (1.0, self._engine.orders.resume),
+            (1.0, self._engine.asking.learn),
             (2.0, self._engine.suppression.refresh),
             (2.0, self._engine.routes.refresh),
             (10.0, self._engine.foreign.refresh),

@@ -38,6 +38,7 @@ _STAGES = {
 }
 _PLAIN = frozenset({"request", "protocol_state"})
 _MOST_DIGITS = 18
+_UID = 10  # digits of a 32-bit number
 # What could end an answer's line, or be taken for more than text.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -103,7 +104,7 @@ def question(values: Mapping[str, str]) -> Question | None:
         ),
         count=_number(values.get("recipient_count", "")),
         size=_number(values.get("size", "")),
-        userid=values.get("userid", "") if local else "",
+        userid=_user(values.get("userid", "")) if local else "",
     )
 
 
@@ -127,6 +128,10 @@ def _decoded(value: str) -> str:
     except (binascii.Error, ValueError) as error:
         raise ValueError("a value that is not base64") from error
     return _CONTROL.sub("?", raw.decode("utf-8", "replace"))
+
+
+def _user(value: str) -> str:
+    return value if value.isascii() and value.isdigit() and len(value) <= _UID else ""
 
 
 def _number(value: str) -> int:

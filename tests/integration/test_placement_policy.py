@@ -245,3 +245,37 @@ async def test_two_instances_each_release_their_own(redis_server, tmp_path, queu
             await settle(box)
             assert len(box.engine.held) == 0
         assert queue.verbs("Q1") == queue.verbs("Q2") == {"release": 1}
+
+
+REFUSALS = [
+    "Nov 25 19:43:39 mta postfix/cleanup[3241]: Q1: milter-reject: END-OF-MESSAGE from",
+    "2026-11-25T19:43:39.1+01:00 mta postfix/cleanup[3241]: Q1: reject: header X: y",
+    "Nov 25 19:43:39 mta postfix/submission/smtpd[3241]: Q1: reject: END-OF-MESSAGE",
+]
+
+
+@pytest.mark.parametrize("line", [*REFUSALS, ""])
+async def test_what_the_mta_refuses_after_all_teaches_nothing(box, queue, line):
+    taught = []
+    box.engine.gate.learn = taught.append
+    line = line.replace("Q1", "4jZTwT597BzJrF7")
+    await offer(box.asking, queue, "4jZTwT597BzJrF7", BOB, "a@x.test")
+    await box.asking.line(line)
+    await box.asking.learn()
+    assert taught == []
+    box.now += 6
+    await box.asking.learn()
+    assert len(taught) == (0 if line else 1)
+
+
+async def test_exims_refusal_is_known_too(box, queue):
+    taught = []
+    box.engine.gate.learn = taught.append
+    await offer(box.asking, queue, "1u2Ab3-00000000abc-0XyZ", BOB, "a@x.test")
+    await box.asking.line(
+        "2026-11-25 19:43:39 1u2Ab3-00000000abc-0XyZ H=(x) [192.0.2.1] A=plain:bob "
+        "F=<bob@x.test> rejected after DATA: virus"
+    )
+    box.now += 6
+    await box.asking.learn()
+    assert taught == []

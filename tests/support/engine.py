@@ -24,7 +24,6 @@ from shaper.audit import AuditJournal
 from shaper.core.envelope import Client, Envelope, Recipient
 from shaper.core.message import Action, Decision, Submission
 from shaper.core.reply import Phase, Reply
-from shaper.engine.asking import Asking
 from shaper.engine.assembly import Engine
 from shaper.engine.context import Context
 from shaper.engine.control import Change, Control
@@ -128,13 +127,7 @@ class EngineBox:
             Composer(notice, "shaper.test"),
             queue=self.wrap("queue", self.queue) if self.queue else None,
         )
-        self.asking = Asking(
-            self.context,
-            self.engine.gate,
-            self.engine.held,
-            self.engine.suppression,
-            lambda ident: f"{ident}-{self.instance}{next(self._ids)}",
-        )
+        self.asking = self.engine.asking
         self.upkeep = Upkeep(self.engine, f"{self.instance}-{next(self._boots)}")
         self.control = Control(self.engine)
         await self.engine.restore(self.audit.replay())
