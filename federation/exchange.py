@@ -24,6 +24,7 @@ from functools import partial
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from federation import joining
 from federation.client import Client, Target, Unreachable
 from federation.database import StoreFull
 from federation.errors import Refused
@@ -57,7 +58,7 @@ __all__ = ["Exchange", "PeerState"]
 POLL: Final = 1.0
 """Seconds after which changes of other processes are noticed."""
 _NOTE_EVERY = 30
-_OK, _UNAUTHORISED = 200, 401
+_OK, _UNAUTHORISED, _FORBIDDEN = 200, 401, 403
 
 T = TypeVar("T")
 _log = logging.getLogger("mailshaper.federation.exchange")
@@ -247,6 +248,20 @@ class Exchange:
             if type(now) is int:
                 self._clocks(org, now)
             raise Unavailable(_UNAUTHORISED, why)
+        try:
+            return await self._dialogue(org, target)
+        except Unavailable as refusal:
+            if refusal.status != _FORBIDDEN or self._own is None:
+                raise
+        # It may only not know our key yet: it is told, and so are we.
+        own, now = self._own, self._clock()
+        greeting = await self.inside(lambda: joining.greeting(self.replica, own))
+        async with self.client.connect(target) as http:
+            answer = await self.client.ask(http, target, greeting)
+        await self.inside(lambda: joining.greeted(self.replica, org, answer, now))
+        return await self._dialogue(org, target)
+
+    async def _dialogue(self, org: bytes, target: Target) -> Report:
         memory = self._memory.setdefault(org, Memory())
         dialogue = session(self.replica, org, memory, self._clock, heard=self._heard)
         return await self.client.converse(target, dialogue, self.inside)

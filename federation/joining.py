@@ -7,6 +7,9 @@ for its organisation. The answer holds the same of the other side, and the peppe
 Each side then has the other among its peers, with the level its operator chose,
 and introduces it to the others (``ctl.peer``), whose storage it then enters.
 
+Who is among the peers by the operator's own hand (``peers add``) asks without a
+secret, so that each side learns the other's control events; nothing else changes.
+
 A secret is good for one join and for a week; only its hash is stored. A request
 that fails leaves it unused. PROTOCOL.md, "Joining".
 """
@@ -25,6 +28,7 @@ from federation.service import error
 from federation.session import Answer, Ask, Unavailable
 from federation.sync import Want
 from federation.tables import Peer
+from federation.trust import Level
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,6 +43,8 @@ __all__ = [
     "Invitation",
     "Joined",
     "ask",
+    "greeted",
+    "greeting",
     "invite",
     "joined",
 ]
@@ -153,6 +159,13 @@ class Door:
         org = unb64(ask.get("org"), 32)
         name, url, pin = _who(ask)
         controls = _lines(ask)
+        if "secret" not in ask:
+            # Somebody whom the operator has put among the peers, with a key that
+            # is not known here yet.
+            if store.peer(org) is None:
+                raise Refused("refused", "not a peer")
+            _admit(self._replica, org, controls, Level.SEEN, key, now)
+            return self._reply()
         secret = sha256(unb64(ask.get("secret"), _SECRET)).digest()
         data = store.take_invite(secret, now=now)
         if data is None:
@@ -163,12 +176,11 @@ class Door:
         _admit(self._replica, org, controls, invited["level"], key, now)
         store.put_peer(Peer(org, url, pin, invited["name"] or name, now))
         _introduce(self._own, org, url, name, now)
-        reply: dict[str, Value] = {
-            "org": b64(self._own.org),
-            "name": self._name,
-            "control": [b64(one) for one in controls_of(self._replica, self._own.org)],
-        }
-        if peppers := self._peppers():
+        return self._reply(self._peppers())
+
+    def _reply(self, peppers: Sequence[bytes] = ()) -> Answer:
+        reply = _greeting(self._replica, self._own, self._name)
+        if peppers:
             reply["peppers"] = [b64(one) for one in peppers]
         return Answer(200, encode(reply))
 
@@ -185,12 +197,8 @@ def ask(
     """Return the request with which an invitation is taken."""
     if invitation.net != replica.store.net:
         raise Refused("wrong-net", "the invitation is for another network")
-    value: dict[str, Value] = {
-        "secret": b64(invitation.secret),
-        "org": b64(own.org),
-        "name": name,
-        "control": [b64(one) for one in controls_of(replica, own.org)],
-    }
+    value = _greeting(replica, own, name)
+    value["secret"] = b64(invitation.secret)
     if url:
         value["url"] = url
     if pin:
@@ -228,6 +236,25 @@ def joined(
         replica.store.put_peer(peer)
         _introduce(own, org, invitation.url, invitation.name, now)
     return Joined(org, invitation.name, peppers)
+
+
+def greeting(replica: Replica, own: OwnLog) -> Ask:
+    """Return what a peer is told that does not know our key: our control events."""
+    return Ask(JOIN, encode(_greeting(replica, own, "")))
+
+
+def greeted(replica: Replica, org: bytes, answer: Answer, now: int) -> None:
+    """Take a peer's control events out of its answer to a greeting."""
+    if answer.status == 200 and (lines := _lines(decode(answer.body))):  # noqa: PLR2004
+        replica.take(lines, peer=b64(org), now=now)
+
+
+def _greeting(replica: Replica, own: OwnLog, name: str) -> dict[str, Value]:
+    controls = controls_of(replica, own.org)
+    value: dict[str, Value] = {"org": b64(own.org), "name": name}
+    if controls:
+        value["control"] = [b64(one) for one in controls]
+    return value
 
 
 def controls_of(replica: Replica, org: bytes) -> list[bytes]:

@@ -11,7 +11,7 @@ PROTOCOL.md, "Clock". Pure.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import median_high, median_low
 from typing import Final
 
 __all__ = ["STOP", "WARN", "Skew"]
@@ -40,7 +40,11 @@ class Skew:
     def offset(self, at: float) -> int:
         """Return the median difference in seconds, 0 while no peer has answered."""
         fresh = [diff for diff, when in self.seen.values() if when > at - _MEMORY]
-        return int(median(fresh)) if fresh else 0
+        if not fresh:
+            return 0
+        # Of an even number the half that agrees with us: with two peers, one that
+        # is wrong must not stop us as long as the other is right.
+        return min(median_low(fresh), median_high(fresh), key=abs)
 
     def stopped(self, at: float) -> str:
         """Return why nothing is to be taken, or ""."""
