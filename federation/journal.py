@@ -20,7 +20,7 @@ from federation.text import bland
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["EVENTS", "Event", "set_up", "table"]
+__all__ = ["EVENTS", "Event", "JsonFormatter", "set_up", "table"]
 
 log = logging.getLogger("mailshaper.federation.event")
 
@@ -142,10 +142,11 @@ def _value(value: Value) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-class _JsonFormatter(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """One JSON object for each line, events or not; ASCII only."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
         data: dict[str, object] = {
             "at": round(record.created, 3),
             "level": record.levelname.lower(),
@@ -174,7 +175,7 @@ def set_up(kind: str, level: str) -> None:
     """Write all log lines to standard error as ``text`` or ``json``."""
     handler = logging.StreamHandler(sys.stderr)
     if kind == "json":
-        handler.setFormatter(_JsonFormatter())
+        handler.setFormatter(JsonFormatter())
     else:
         handler.setFormatter(_TextFormatter("%(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()

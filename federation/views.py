@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 RULES = {
-    "D1": "our own mail arrived there since",
+    "D1": "it lives, as our own mail or its owner says",
     "D2": "our own mail bounced",
     "D3": "enough of those we believe say so",
     "D4": "somebody we believe says so, not enough for more",
@@ -70,7 +70,7 @@ def lookup(node: Node, address: str, now: int) -> dict[str, Any]:
         "rule": verdict.rule,
         "why": RULES[verdict.rule],
         "evidence_milli": verdict.e,
-        "by": [node.name_of(org) for org in verdict.by],
+        "by": [] if verdict.own else [node.name_of(org) for org in verdict.by],
         "since": verdict.since,
         "own": verdict.own,
     }

@@ -204,6 +204,7 @@ def explain(
 
     with node(context) as opened, failing():
         found = views.explain(opened, address, now())
+        rule = opened.settings.decision
     if as_json:
         print_json(found)
         return
@@ -211,8 +212,10 @@ def explain(
     say(folded(f"{address}: {outcome}, {_WORDS[outcome]}."))
     say(folded(f"Because {found['why']} (rule {found['rule']})."))
     say(
-        f"Evidence of others: {found['evidence_milli'] / 1000:.1f} "
-        "(caution from 70, suppress from 150 and two groups, unless configured)."
+        folded(
+            f"Evidence of others: {found['evidence_milli'] / 1000:.1f}; caution from "
+            f"{rule.caution}, suppress from {rule.suppress} and {rule.quorum} groups."
+        )
     )
     if not found["remote_counts"]:
         say("The breaker is open: what others say counts for nothing now.")

@@ -84,9 +84,10 @@ def erase(
             }
         )
         return
-    would = "would be" if dry_run else "are"
-    say(f"{ours} own events {would} erased here and, within 72 hours, at the others.")
-    say(f"{len(found['own'])} notes of our own mail {would} erased.")
+    if dry_run:
+        say("Nothing was changed. Without --dry-run:")
+    say(f"Own events erased here and, within 72 hours, at the others: {ours}.")
+    say(f"Notes of our own mail erased: {len(found['own'])}.")
     for one in others:
         who = f"{one['name']} ({one['contact'] or one['org']})"
         say(folded(f"Said by {who}: {one['kind']}, {clock(one['at'])}. Ask there."))
