@@ -20,6 +20,9 @@ __all__ = ["apply", "server"]
 # Octets. Exim tells all recipients of a message in one request; a message that is
 # too large to be asked about would pass unjudged.
 _MOST_REQUEST = 4 * 1024 * 1024
+# Seconds. Below the 5 that our snippets let the MTA wait: what it no longer hears
+# it does not do, and a message would be held here and not there.
+_PATIENCE = 4.0
 
 
 def apply(engine: Engine, settings: Settings) -> None:
@@ -44,4 +47,5 @@ def server(engine: Engine, logged_in: Callable[[], None]) -> PolicyServer:
         asked = question(values)
         return written(PASS) if asked is None else judged(asked)
 
-    return PolicyServer(handle, PolicySettings(max_request=_MOST_REQUEST))
+    settings = PolicySettings(max_request=_MOST_REQUEST, answer_timeout=_PATIENCE)
+    return PolicyServer(handle, settings)

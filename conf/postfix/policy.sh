@@ -7,7 +7,7 @@ policy=127.0.0.1:10027   # policy.listen
 back=127.0.0.1:10026     # hop.next_hop: where mailshaper hands in its own notices
 # The services of master.cf that take outbound mail; name only those you have.
 services="submission/inet submissions/inet"
-ask="check_policy_service { inet:$policy, timeout=10s, default_action=DUNNO }"
+ask="check_policy_service { inet:$policy, timeout=5s, default_action=DUNNO }"
 
 for service in $services; do
   [ -n "$(postconf -M "$service" 2>/dev/null)" ] || {

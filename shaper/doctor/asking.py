@@ -70,7 +70,7 @@ def _asked(postfix: Postfix, settings: Settings, service: str) -> list[Finding]:
         if not mine:
             found.append(fail(loss, f"{where} {key}", f"{_SNIPPET}; run what it says"))
         elif "default_action=DUNNO" not in asks.replace(" = ", "="):
-            cure = f"write check_policy_service {{ inet:{mine[0]}, timeout=10s, "
+            cure = f"write check_policy_service {{ inet:{mine[0]}, timeout=5s, "
             cure += "default_action=DUNNO }"
             what = "mail is refused (451) while mailshaper is down"
             found.append(fail(what, f"{where} {key}", cure))

@@ -68,8 +68,8 @@ class PolicySettings:
     max_request: int = 32 * 1024
     max_value: int = 4096  # octets of one line
     # Seconds to wait for the handler. Postfix waits 100 for the answer
-    # (smtpd_policy_service_timeout), our snippets let it wait 5 to 10, and its
-    # client waits with it.
+    # (smtpd_policy_service_timeout), our snippets let it wait 5, and its client
+    # waits with it.
     answer_timeout: float = 5.0
     idle_timeout: float = 1000.0  # seconds; Postfix's own is 300
 

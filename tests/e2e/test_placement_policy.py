@@ -1,5 +1,7 @@
 """Placement policy with real Postfix: held by the MTA, let go by us, exactly once."""
 
+import os
+import signal
 import time
 from collections import Counter
 
@@ -213,3 +215,21 @@ async def test_a_queue_helper_that_died_delays_and_loses_nothing():
         await settled(way)
         expected = [m for m in way.sent if way.sent[m] != ("dave@example.net",)]
         assert way.arrived() == Counter(dict.fromkeys(expected, 1))
+
+
+async def test_a_daemon_that_hangs_delays_mail_and_holds_none():
+    async with policy_road(LAZY) as way:
+        await stolen(way)
+        held = len(way.on_hold())
+        os.kill(way.daemon.pid, signal.SIGSTOP)
+        try:
+            assert await way.send(("ann@example.net",)) == []
+        finally:
+            os.kill(way.daemon.pid, signal.SIGCONT)
+        assert len(way.on_hold()) == held
+        # It was judged when nobody listened any more; the record ends by itself.
+        await way.daemon.wait_for_held(held, 60)
+        (last,) = [m for m, whom in way.sent.items() if whom == ("ann@example.net",)][
+            1:
+        ]
+        await poll_async(lambda: way.arrived()[last] == 1, "the mail")

@@ -1,0 +1,55 @@
+"""The scripts for placement policy: twice is once, your restrictions stay, and off."""
+
+import shutil
+
+import pytest
+
+from tests.support import snippets
+from tests.support.postfix import Postfix
+
+pytestmark = pytest.mark.e2e
+
+ASK = "check_policy_service { inet:127.0.0.1:10027, timeout=5s, default_action=DUNNO }"
+
+
+@pytest.fixture
+def postfix():
+    main = {"smtpd_recipient_restrictions": "reject_non_fqdn_recipient,permit"}
+    made = Postfix(relay=9, main=main)
+    yield made
+    shutil.rmtree(made.directory)
+
+
+@pytest.fixture
+def service(postfix):
+    return f"127.0.0.1:{postfix.submission_port}/inet"
+
+
+def setting(postfix, service, name):
+    """Return the value that counts for a service."""
+    value = postfix.command("postconf", "-Ph", f"{service}/{name}").strip()
+    if value.startswith("$"):
+        value = postfix.command("postconf", "-h", value[1:]).strip()
+    return value
+
+
+def test_twice_is_once_and_off_leaves_your_own(postfix, service):
+    for _ in range(2):
+        snippets.apply("postfix/policy.sh", postfix.config, services=service)
+    ours = setting(postfix, service, "smtpd_recipient_restrictions")
+    assert ours == f"{ASK}, reject_non_fqdn_recipient,permit"
+    assert setting(postfix, service, "smtpd_end_of_data_restrictions") == ASK
+    main = postfix.command("postconf", "-h", "smtpd_recipient_restrictions").strip()
+    assert main == "reject_non_fqdn_recipient,permit", "port 25 is not asked about"
+    snippets.apply("postfix/policy-off.sh", postfix.config)
+    ours = setting(postfix, service, "smtpd_recipient_restrictions")
+    assert ours == "reject_non_fqdn_recipient,permit"
+    assert setting(postfix, service, "smtpd_end_of_data_restrictions") == ""
+    snippets.apply("postfix/policy.sh", postfix.config, services=service)
+    assert setting(postfix, service, "smtpd_end_of_data_restrictions") == ASK
+
+
+def test_a_service_that_is_not_there_is_named(postfix):
+    with pytest.raises(Exception, match="postfix/policy") as failure:
+        snippets.apply("postfix/policy.sh", postfix.config, services="nosuch/inet")
+    assert "no service nosuch/inet" in failure.value.__notes__[0]
