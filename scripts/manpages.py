@@ -2,10 +2,10 @@
 
     python -m scripts.manpages DIRECTORY
 
-makes mailshaper.1 (the commands), mailshaper.toml.5 (every key) and
-mailshaper-daemon.8 (running it). Nothing is kept by hand but what neither knows:
-signals, files and exit statuses. Pages follow man-pages(7); times are left out, so
-that the same source gives the same pages.
+makes mailshaper.1 (the commands), mailshaper.toml.5 (every key), mailshaper-daemon.8
+(running it), mailshaper-federation.1 and mailshaper-federation.toml.5. Nothing is kept
+by hand but what neither knows: signals, files and exit statuses. Pages follow
+man-pages(7); times are left out, so that the same source gives the same pages.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from federation import config as federation_config
+from federation.cli import app as federation_app
 from shaper.cli.app import app
 from shaper.config import sections
 from shaper.config_sample import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["pages"]
 
@@ -48,6 +50,27 @@ _FILES = {
     "/var/lib/mailshaper/contact.key": "The key of the memory of correspondents.",
     "/var/lib/mailshaper/redis": "The data of the daemon's own Redis.",
 }
+_FEDERATION_STATUSES = {
+    "0": "Done; of lookup --quiet: allow.",
+    "1": "Of lookup --quiet: caution; of conformance: a vector failed.",
+    "2": "Of lookup --quiet: suppress.",
+    "64": "Wrong usage; nothing was changed.",
+    "65": "Nothing of what was given could be used.",
+    "66": "The database cannot be used.",
+    "71": "The system refuses what the daemon needs, such as a port.",
+    "75": "Try again later: the peer cannot be reached, or the disk is full.",
+    "78": "The configuration is wrong, or there is no node yet.",
+}
+_FEDERATION_FILES = {
+    "/etc/mailshaper/federation.toml": "The configuration, "
+    "mailshaper-federation.toml(5).",
+    "/var/lib/mailshaper-federation/federation.sqlite": "Every event, and what this "
+    "host learned itself.",
+    "/var/lib/mailshaper-federation/node.key": "The key of this machine.",
+    "/var/lib/mailshaper-federation/root.key": "The key of the organisation; a copy "
+    "belongs elsewhere.",
+    "/var/lib/mailshaper-federation/next-root.key": "Its successor; belongs elsewhere.",
+}
 _SIGNALS = {
     "SIGHUP": "Read the configuration again. No connection is dropped; a wrong "
     "configuration changes nothing; keys that need a restart are named in the log.",
@@ -61,6 +84,8 @@ def pages() -> dict[str, str]:
         "mailshaper.1": "\n".join(_commands()) + "\n",
         "mailshaper.toml.5": "\n".join(_keys()) + "\n",
         "mailshaper-daemon.8": "\n".join(_daemon()) + "\n",
+        "mailshaper-federation.1": "\n".join(_federation()) + "\n",
+        "mailshaper-federation.toml.5": "\n".join(_federation_keys()) + "\n",
     }
 
 
@@ -93,21 +118,74 @@ def _commands() -> Iterator[str]:
         },
     )
     yield from _list("FILES", dict(list(_FILES.items())[:3]))
-    yield ".SH SEE ALSO\n.BR mailshaper.toml (5),\n.BR mailshaper\\-daemon (8)"
+    yield ".SH SEE ALSO\n.BR mailshaper.toml (5),\n.BR mailshaper\\-daemon (8),"
+    yield ".BR mailshaper\\-federation (1)"
+
+
+def _federation() -> Iterator[str]:
+    name = "mailshaper-federation"
+    group: _Click = typer.main.get_command(federation_app)
+    context = group.make_context(name, [], resilient_parsing=True)
+    yield from _head(name.upper(), 1, name, "signed signals between mail hosts")
+    yield ".SH SYNOPSIS"
+    yield f".B {_text(name)}\n{_text(' '.join(group.collect_usage_pieces(context)))}"
+    yield ".SH DESCRIPTION"
+    yield _prose(group.help)
+    yield _prose(
+        "Also to be had as mailshaper federation. Commands work on the node's "
+        "directory, whether its daemon runs or not; run as root they go on as the user "
+        "to whom it belongs. What shows something has --json."
+    )
+    yield ".SH OPTIONS"
+    yield from _parameters(group, context)
+    yield ".SH COMMANDS"
+    for words, command, inner in _walk(group, context):
+        yield f".SS {_text(words)}"
+        usage = " ".join(command.collect_usage_pieces(inner))
+        yield f".B {_text(name)} {_text(words)}\n{_text(usage)}\n.PP"
+        yield _prose(command.help or "")
+        yield from _parameters(command, inner)
+    yield from _list("EXIT STATUS", _FEDERATION_STATUSES)
+    yield from _list(
+        "ENVIRONMENT",
+        {
+            "MAILSHAPER_FEDERATION_CONFIG": "The configuration, unless --config "
+            "names it.",
+        },
+    )
+    yield from _list("FILES", _FEDERATION_FILES)
+    yield ".SH SEE ALSO\n.BR mailshaper\\-federation.toml (5),\n.BR mailshaper (1)"
+
+
+def _federation_keys() -> Iterator[str]:
+    name = "mailshaper-federation.toml"
+    yield from _head(name.upper(), 5, name, "configuration of a federation node")
+    yield ".SH DESCRIPTION"
+    yield _prose(
+        "TOML, with a table for each section. The environment wins over it: "
+        "MAILSHAPERFED_SECTION__KEY=value, lists as JSON. A key that does not exist is "
+        "an error. Check with mailshaper federation status."
+    )
+    yield from _sections(federation_config.sections())
+    yield from _list("FILES", dict(list(_FEDERATION_FILES.items())[:1]))
+    yield ".SH SEE ALSO\n.BR mailshaper\\-federation (1)"
 
 
 def _walk(
     group: _Click, context: _Click, before: str = ""
 ) -> Iterator[tuple[str, _Click, _Click]]:
     """Return the commands with their full names, late ones imported."""
-    for word in group.list_commands(context):
+    # Not list_commands: what other packages add has pages of its own.
+    for word in group.commands:
         _, command, _ = group.resolve_command(context, [word])
         name = f"{before} {word}".strip()
         inner = command.context_class(command, parent=context, info_name=word)
-        if hasattr(command, "list_commands"):
-            yield from _walk(command, inner, name)
-        else:
+        if not hasattr(command, "list_commands"):
             yield name, command, inner
+            continue
+        if command.invoke_without_command:  # it does something alone
+            yield name, command, inner
+        yield from _walk(command, inner, name)
 
 
 def _parameters(command: _Click, context: _Click) -> Iterator[str]:
@@ -130,15 +208,19 @@ def _keys() -> Iterator[str]:
         "key that does not exist is an error. Check with mailshaper check-config. "
         "Times are seconds, sizes octets."
     )
-    for section, kind in sections().items():
+    yield from _sections(sections())
+    yield from _list("FILES", dict(list(_FILES.items())[:2]))
+    yield ".SH SEE ALSO\n.BR mailshaper (1),\n.BR mailshaper\\-daemon (8)"
+
+
+def _sections(kinds: Mapping[str, Any]) -> Iterator[str]:
+    for section, kind in kinds.items():
         yield f".SH [{_text(section)}]"
         yield _prose(inspect.getdoc(kind) or "")
         for key, field in kind.model_fields.items():
             default = shown(field.get_default(call_default_factory=True))
             yield f'.TP\n.BR {_text(key)} " = {_text(default)}"'
             yield _text(" ".join((field.description or "").split()))
-    yield from _list("FILES", dict(list(_FILES.items())[:2]))
-    yield ".SH SEE ALSO\n.BR mailshaper (1),\n.BR mailshaper\\-daemon (8)"
 
 
 def _daemon() -> Iterator[str]:

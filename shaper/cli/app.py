@@ -2,7 +2,9 @@
 
 Help and errors are plain text, because rich takes longer to import than the
 daemon to answer. Commands that need much of the engine (``drill``, ``classify``)
-are imported when they are used.
+are imported when they are used. Other packages add commands of their own by entry
+points of the group ``mailshaper.commands``, looked up when a name is none of ours and
+for the list of commands.
 """
 
 from __future__ import annotations
@@ -82,11 +84,28 @@ class _Command(TyperCommand):
         return _as_given(super().get_params(ctx))
 
 
+def _added() -> dict[str, Any]:
+    """Return the entry points of commands that other packages bring."""
+    from importlib.metadata import entry_points
+
+    return {one.name: one for one in entry_points(group="mailshaper.commands")}
+
+
 class _Group(TyperGroup):
     """Replaces the stand-in of a late command when it is about to run."""
 
     def get_params(self, ctx: Any) -> Any:  # noqa: ANN401
         return _as_given(super().get_params(ctx))
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401
+        names = super().list_commands(ctx)
+        return names if ctx.parent else [*names, *sorted(_added())]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401
+        found = super().get_command(ctx, cmd_name)
+        if found is None and not ctx.parent and cmd_name in (added := _added()):
+            found = typer.main.get_command(added[cmd_name].load())
+        return found
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401
         name, found, rest = super().resolve_command(ctx, args)

@@ -17,7 +17,7 @@ from shaper.settings import Policy
 
 ROOT = Path(__file__).parents[2]
 DEBIAN = ROOT / "debian"
-UNITS = ("mailshaper.service", "mailshaper@.service")
+UNITS = ("mailshaper.service", "mailshaper@.service", "mailshaper-federation.service")
 WORST = 1.5  # of systemd-analyze security: 0 is safe, 10 is not
 # Root, since postsuper is: 0.4 for that, 0.5 for the rights with which it becomes the
 # user postfix, 1 for seeing the network interfaces, without which it does not start.

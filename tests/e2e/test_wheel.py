@@ -60,6 +60,43 @@ def test_the_command_runs_from_the_wheel_alone(wheel, tmp_path):
     assert done.stdout.startswith(str(tmp_path))
 
 
+def test_the_federation_runs_from_the_wheel_by_its_entry_point(wheel, tmp_path):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    config = tmp_path / "federation.toml"
+    config.write_text(
+        f'[node]\nstate_directory = "{tmp_path}/state"\n', encoding="utf-8"
+    )
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); "
+        "import shaper.cli, federation; print(federation.__file__); shaper.cli.main()"
+    )
+
+    def run(*words):
+        return subprocess.run(
+            [sys.executable, "-c", program, "federation", "--config", config, *words],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    made = run("init", "--name", "Our club", "--network", "test")
+    assert made.startswith(str(tmp_path / "site"))
+    assert "Our club" in run("status")
+    checked = run("conformance", "--group", "addr", "--", *_serving(tmp_path))
+    assert "passed" in checked
+    assert "failed" not in checked
+
+
+def _serving(tmp_path):
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); "
+        "from federation.cli import main; main()"
+    )
+    return [sys.executable, "-c", program, "conformance", "--serve"]
+
+
 def test_a_missing_redis_is_explained(tmp_path):
     config = tmp_path / "mailshaper.toml"
     config.write_text(

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from federation.config import sections as federation_sections
 from scripts.manpages import pages
 from shaper.config import sections
 
@@ -39,9 +40,28 @@ def test_every_key_is_there_with_its_default_and_meaning(made):
             assert " ".join(field.description.split())[:20] in page
 
 
+def test_the_federation_has_pages_of_its_own(made):
+    page = plain(made["mailshaper-federation.1"])
+    names = set(re.findall(r"^\.SS (.+)$", page, re.MULTILINE))
+    assert {"join", "peers", "peers add", "keys", "keys revoke", "lookup"} <= names
+    assert not names & {*re.findall(r"^\.SS (federation.*)$", page, re.MULTILINE)}
+    keys = plain(made["mailshaper-federation.toml.5"])
+    for section, kind in federation_sections().items():
+        assert f".SH [{section}]" in keys
+        for key in kind.model_fields:
+            assert f".BR {key} " in keys
+
+
 @pytest.mark.skipif(shutil.which("groff") is None, reason="needs groff")
 @pytest.mark.parametrize(
-    "name", ["mailshaper.1", "mailshaper.toml.5", "mailshaper-daemon.8"]
+    "name",
+    [
+        "mailshaper.1",
+        "mailshaper.toml.5",
+        "mailshaper-daemon.8",
+        "mailshaper-federation.1",
+        "mailshaper-federation.toml.5",
+    ],
 )
 def test_roff_has_nothing_to_say_against_it(made, name):
     done = subprocess.run(

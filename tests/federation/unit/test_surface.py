@@ -9,7 +9,6 @@ import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
-import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,6 +73,28 @@ def test_the_command_line_begins_without_what_only_the_daemon_needs():
         cwd=ROOT,
     )
     assert done.stdout.splitlines()[-1] in {"[]", "['sqlite3']"}
+
+
+def shaper(*words):
+    program = (
+        "import sys; from shaper.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print('federation.cli' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    return done.stdout
+
+
+def test_the_shaper_lists_the_command_and_loads_it_only_then():
+    assert re.search(r"^ +federation +Exchange", shaper("--help"), re.MULTILINE)
+    assert shaper("--socket", "/nowhere", "status").endswith("False\n")
+    assert "--quiet" in shaper("federation", "lookup", "--help")
 
 
 def test_monitoring_page_is_written_from_the_declarations():
@@ -152,8 +173,3 @@ def test_counters_are_there_before_anything_happened():
         if one.kind == "counter"
     }
     assert counters == set(Figures().values)
-
-
-@pytest.mark.parametrize("name", ["federation.md", "privacy-federation.md"])
-def test_pages_that_are_named_are_there(name):
-    assert (ROOT / "docs" / name).exists()
