@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from tests.support.daemon import Daemon
 from tests.support.policy_road import ADMIN, policy_road
 from tests.support.waiting import poll_async
 
@@ -233,3 +234,30 @@ async def test_a_daemon_that_hangs_delays_mail_and_holds_none():
             1:
         ]
         await poll_async(lambda: way.arrived()[last] == 1, "the mail")
+
+
+async def test_two_instances_may_listen_on_one_port():
+    async with policy_road(LAZY) as way:
+        other = Daemon(way.daemon.next_hop)
+        settings = {
+            "daemon": {"placement": "policy", "instance": "two"},
+            "policy": {
+                "queue_helper": str(way.helper.socket),
+                "hold_grace": 3,
+                "listen": [f"127.0.0.1:{way.daemon.policy_port}"],
+            },
+            "redis": {"url": way.daemon.redis_url},
+        }
+        other.configure(settings)
+        other.runtime.mkdir()
+        with other:
+            await stolen(way)
+            for number in range(12):  # a connection of its own each
+                await spam(way, 1, f"again{number}-")
+            # Each shows the mail of both.
+            shown = {row["id"]: row["instance"] for row in other.held()}
+            assert len(shown) == len(way.on_hold()) >= 13
+            assert set(shown.values()) <= {"main", "two"}
+            await other.change("release", sender=way.who)
+            await settled(way)
+            assert way.arrived() == Counter(dict.fromkeys(way.sent, 1))

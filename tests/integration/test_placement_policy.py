@@ -279,3 +279,21 @@ async def test_exims_refusal_is_known_too(box, queue):
     box.now += 6
     await box.asking.learn()
     assert taught == []
+
+
+async def test_released_before_a_crash_it_is_delivered_and_not_gone(blocked, queue):
+    await held(blocked, queue, "Q1", "a@x.test")
+
+    async def note_fates(*_words, **_named):
+        raise SpoolFullError("no room")
+
+    blocked.spool.note_fates = note_fates
+    await blocked.control.order(blocked.change(), "release", filter="age>=0s")
+    await settle(blocked)
+    await blocked.crash()
+    ended = []
+    blocked.engine.release.on_finished = ended.append
+    blocked.now += 700
+    await blocked.engine.reconcile.round()
+    assert queue.verbs("Q1") == {"release": 1}
+    assert [m.fates for m in ended] == [{0: RecipientFate.DELIVERED}]
