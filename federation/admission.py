@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from federation.chain import Log, LogKey, Step, judge, late, live, room
+from federation.chain import END, Log, LogKey, Step, judge, late, live, room
 from federation.derive import derive, make_proof
 from federation.errors import PEERS_FAULT, Refused
 from federation.event import Event, Stub, authentic, parse
@@ -81,31 +81,38 @@ class Admission:
         # The id is a hash of the line's end: a line that is here needs no parsing.
         ids = [event_id(line[_SIGNATURE:].removesuffix(b"\n")) for line in lines]
         known = self.store.known(ids)
+        ends: dict[LogKey, int] = {}
+        refused = {row.org for row in self.store.trust_rows() if row.level == "refused"}
         met: set[bytes] = set()
         items: list[Event | Stub | str] = []
         for line, ident in zip(lines, ids, strict=True):
             if ident in known or ident in met:
                 items.append("dup")
                 continue
-            item = self._open(line)
+            item = self._open(line, refused, ends)
             if isinstance(item, Event):
                 met.add(ident)
             items.append(item)
         return items
 
-    def _open(self, line: bytes) -> Event | Stub | str:
+    def _open(
+        self, line: bytes, refused: set[bytes], ends: dict[LogKey, int]
+    ) -> Event | Stub | str:
         try:
             if line.startswith(b"- "):
                 return Stub.parse(line)
             event = parse(line, self.net)
         except Refused as refusal:
             return refusal.code
-        store = self.store
-        if store.level(event.org) == "refused":
+        if event.org in refused:
             return "refused"
-        log = store.log(LogKey(event.key, event.st, event.inc))
-        if log is not None and event.seq > log.end:
-            return _ended(store, log)
+        # Behind the end of a log nothing is worth verifying.
+        which = LogKey(event.key, event.st, event.inc)
+        if which not in ends:
+            log = self.store.log(which)
+            ends[which] = END if log is None else log.end
+        if event.seq > ends[which]:
+            return _ended(self.store, which)
         self.verified += 1
         return event if authentic(event) else "bad-sig"
 
@@ -119,6 +126,7 @@ class _Batch:
         self.net = admission.net
         self.now = now
         self.quota = Buckets(self.store, now)
+        self.named: set[bytes] = set()  # ids that somebody takes back
         self.stubs: dict[LogKey, list[tuple[int, Stub]]] = {}
 
     def run(self, items: Sequence[Event | Stub | str]) -> list[str]:
@@ -126,6 +134,9 @@ class _Batch:
         if not any(isinstance(item, Event) for item in items):
             return self._only_stubs(items, codes)
         with self.store.writing():
+            self.named = self.store.named(
+                [item.id for item in items if isinstance(item, Event)]
+            )
             below: list[int] = []
             for index, item in enumerate(items):
                 if isinstance(item, Stub):
@@ -185,7 +196,7 @@ class _Batch:
         if step is Step.BELOW and late(event, self.limits, self.now):
             return "dup"
         if step in _REFUSALS:
-            return _REFUSALS[step] or _ended(self.store, log)
+            return _REFUSALS[step] or _ended(self.store, which)
         if event.ts > self.now + self.limits.future:
             return self._park(event, "future", "future")
         return self._enter(event, log, step, run, codes)
@@ -222,7 +233,15 @@ class _Batch:
 
     def _store(self, event: Event, log: Log, step: Step) -> None:
         derived = derive(event)
-        self.store.add(event, log, derived, self.now, below=step is Step.BELOW)
+        self.named.update(derived.takes_back)
+        self.store.add(
+            event,
+            log,
+            derived,
+            self.now,
+            below=step is Step.BELOW,
+            blank=event.id in self.named and self.store.is_erased(event),
+        )
         if derived.weight and event.k.startswith("ctl."):
             self.quota.forget()
             self.retry(event.org, "grant")
@@ -284,6 +303,7 @@ class _Batch:
             org,
             why,
         ):
+            self.named |= self.store.named([ident])
             code = self._admit(parse(line, self.net), [])
             if code not in {"parked", "future"}:  # else it has parked itself again
                 self.store.db.execute("DELETE FROM park WHERE id=?", (ident,))
@@ -307,6 +327,5 @@ def _behind(
     )  # fmt: skip
 
 
-def _ended(store: Store, log: Log | None) -> str:
-    forked = log is not None and store.fork_lines(log.which) is not None
-    return "fork" if forked else "bad-chain"
+def _ended(store: Store, which: LogKey) -> str:
+    return "bad-chain" if store.fork_lines(which) is None else "fork"

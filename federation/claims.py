@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Arrival", "Claims"]
 
 _CLAIM = (
-    "SELECT org, key, st, inc, seq, ev.id, k, raw, ts, recv FROM ev"
+    "SELECT org, key, st, inc, seq, ev.id, k, raw, ts, recv,"
+    " EXISTS(SELECT 1 FROM retract WHERE target=ev.id) FROM ev"
     " JOIN log ON log.id=ev.log WHERE weight AND raw IS NOT NULL AND seq<=stop"
 )
 # Kept although somebody asks to erase them: a retraction names no address, and
@@ -48,6 +49,9 @@ class Claims(Tables):
 
         def identity(self, org: bytes) -> Identity:
             """Return the identity of an organisation."""
+
+        def fresh_identity(self, org: bytes) -> Identity:
+            """Return it, where the caller has looked for changes."""
 
     def claims(self, tags: Sequence[bytes]) -> list[Claim]:
         """Return the events that count about any of these tags."""
@@ -76,9 +80,10 @@ class Claims(Tables):
         if not rows:
             return []
         found = []
-        back = self._taken_back([row[5] for row in rows])
-        for org, key, st, inc, seq, ident, k, raw, ts, recv in rows:
-            identity = self.identity(org)
+        named = [row[5] for row in rows if row[10]]
+        back = self._taken_back(named) if named else ()
+        for org, key, st, inc, seq, ident, k, raw, ts, recv, _ in rows:
+            identity = self.fresh_identity(org)
             if identity.frozen or not identity.counts(LogKey(key, st, inc)):
                 continue
             if (ident, org) in back:
@@ -100,12 +105,16 @@ class Claims(Tables):
             if self.identity(org).counts(LogKey(key, st, inc))
         }
 
+    def named(self, ids: Sequence[bytes]) -> set[bytes]:
+        """Return which of these ids anybody takes back, whether it counts or not."""
+        found = self.among("SELECT target FROM retract WHERE target IN (?)", list(ids))
+        return {target for (target,) in found}
+
     def is_erased(self, event: Event) -> bool:
         """Return whether an event's own organisation has asked to erase it."""
         return (
             event.st != "c"
             and event.k != _KEPT
-            and self.row("SELECT 1 FROM retract WHERE target=?", event.id) is not None
             and (event.id, event.org) in self.erasures([event.id])
         )
 

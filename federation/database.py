@@ -15,6 +15,7 @@ import os
 import sqlite3
 import threading
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,8 +115,7 @@ class Database:
         """Yield rows of a query with ``IN (?)``, for any number of values."""
         for start in range(0, len(values), CHUNK):
             part = values[start : start + CHUNK]
-            marks = ",".join("?" * len(part))
-            yield from self.rows(sql.replace("(?)", f"({marks})"), *part)
+            yield from self.rows(_marked(sql, len(part)), *part)
 
     def meta(self, name: str) -> Any:  # noqa: ANN401 - whatever was put there
         """Return a stored value, None if there is none."""
@@ -149,6 +149,11 @@ class Database:
     def _data_version(self) -> int:
         (version,) = self.db.execute("PRAGMA data_version").fetchone()
         return int(version)
+
+
+@cache
+def _marked(sql: str, count: int) -> str:
+    return sql.replace("(?)", f"({','.join('?' * count)})")
 
 
 def _is_full(problem: BaseException) -> bool:

@@ -92,6 +92,8 @@ class Identity:
         """Return whether the events of a log have weight, ``frozen`` aside."""
         if not self.allows(which.key):
             return False
+        if not self.forks:
+            return True
         # After a fork only what the root has opened: who forked holds the key too.
         return which in self.opened or not any(
             other.key == which.key and other.st == which.st and other.inc < which.inc

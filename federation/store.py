@@ -152,9 +152,9 @@ class Store(Claims):
         )
         return None if found is None else Row(*found)
 
-    def insert(self, event: Event, log: Log, derived: Derived, now: int) -> None:
-        """Store an event and what is derived from it; the log is the caller's."""
-        blank = self.is_erased(event)
+    def _insert(
+        self, event: Event, log: Log, derived: Derived, now: int, *, blank: bool
+    ) -> None:
         done = self.db.execute(
             "INSERT INTO ev VALUES(NULL,?,?,?,?,?,?,?,?,?,?)",
             (
@@ -166,10 +166,20 @@ class Store(Claims):
         self.note(event, derived, int(done.lastrowid or 0))
 
     def add(
-        self, event: Event, log: Log, derived: Derived, now: int, *, below: bool = False
+        self,
+        event: Event,
+        log: Log,
+        derived: Derived,
+        now: int,
+        *,
+        below: bool = False,
+        blank: bool = False,
     ) -> None:
-        """Store an event that was checked, and move its log's head or floor."""
-        self.insert(event, log, derived, now)
+        """Store an event that was checked, and move its log's head or floor.
+
+        ``blank``: only its place, because it is to be erased.
+        """
+        self._insert(event, log, derived, now, blank=blank)
         if below:
             log.floor, log.floor_id = event.seq - 1, event.prev
         else:
@@ -272,7 +282,11 @@ class Store(Claims):
         """Return the identity of an organisation as its stored events make it."""
         with self.lock:
             self.look()
-            return self._identities.get(org) or self._identify(org)
+            return self.fresh_identity(org)
+
+    def fresh_identity(self, org: bytes) -> Identity:
+        """Return an identity, where the caller has looked for changes."""
+        return self._identities.get(org) or self._identify(org)
 
     def _identify(self, org: bytes) -> Identity:
         controls = [
