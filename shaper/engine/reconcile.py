@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Reconcile"]
 
-_AT_ONCE = 500  # messages of one round; a look costs the helper some 20 us
+_AT_ONCE = 500  # messages of one round: ten requests to the helper
 
 
 class Reconcile:
