@@ -7,7 +7,7 @@ import signal
 import sys
 
 from shaper.ledger.ledger import RedisLedger
-from shaper.policy.postfix import PolicyServer
+from shaper.policy.postfix import PolicyServer, remembering
 
 _TTL = 432_000.0  # seconds, the shipped default
 
@@ -20,7 +20,7 @@ async def main(port: int, url: str) -> None:
         if ledger is not None:
             await ledger.put_login(queue_id, login, _TTL)
 
-    policy = PolicyServer(remember)
+    policy = PolicyServer(remembering(remember))
     await policy.listen("127.0.0.1", port)
     done = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)
