@@ -91,14 +91,20 @@ class Intake:
         """Return the id of the last entry of the stream that was taken."""
         return str(self._store.meta(_PLACE) or "0-0")
 
-    def take(self, facts: Sequence[bytes], now: int, place: str = "") -> Taken:
+    def take(
+        self, facts: Sequence[bytes], now: int, place: str = "", after: str = ""
+    ) -> Taken:
         """Take facts, and remember the place behind them, durably.
 
+        ``after`` is the place they were read behind: if another process has gone on
+        from there meanwhile, it has taken them, and nothing is done here.
         What cannot be read is left out and counted. Raises StoreFull; nothing is
         taken then.
         """
         taken = Taken()
         with self._store.writing(durable=True):
+            if after and self.place() != after:
+                return taken
             for raw in facts:
                 try:
                     self._take(read(raw), now, taken)

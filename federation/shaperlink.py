@@ -96,7 +96,7 @@ class FactStream:
             return 0, None
         last = entries[-1][0].decode()
         facts = [found.get(b"f", b"") for _, found in entries]
-        taken = await asyncio.to_thread(self._intake.take, facts, now, last)
+        taken = await asyncio.to_thread(self._intake.take, facts, now, last, place)
         with _translated():
             await self._trim(last)
         return len(entries), taken

@@ -1,5 +1,6 @@
 """Facts out of a real Redis, each once across crashes; verdicts back into it."""
 
+import asyncio
 import json
 import random
 
@@ -100,15 +101,15 @@ class CrashingIntake:
     def __getattr__(self, name):
         return getattr(self._intake, name)
 
-    def take(self, facts, now, place):
+    def take(self, facts, now, *places):
         if self._when == "before":
             raise Crash
         store = self._intake._store
         if self._when == "inside":
             with store.writing(durable=True):
-                self._intake.take(facts, now, place)
+                self._intake.take(facts, now, *places)
                 raise Crash
-        self._intake.take(facts, now, place)
+        self._intake.take(facts, now, *places)
         raise Crash
 
 
@@ -139,6 +140,21 @@ async def test_each_fact_once_whenever_we_die(client, tmp_path, seed):
         assert sorted(one.body["r"] for one in events) == sorted(map(tag, sent))
         assert {one.body["cnt"] for one in events} == {1}
         assert [one.seq for one in events] == list(range(1, 41))
+
+
+async def test_two_daemons_by_mistake_take_each_fact_once(client, tmp_path):
+    path = tmp_path / "us.sqlite"
+    some = [fact("bounce", address=f"{n}@example.org") for n in range(60)]
+    with Host(path=path) as one, Host(path=path) as two:
+        streams = [FactStream(client, "t", host.intake) for host in (one, two)]
+        for start in range(0, 60, 10):
+            await put(client, *some[start : start + 10])
+            await asyncio.gather(*(stream.round(NOW) for stream in streams))
+        await asyncio.gather(
+            *(asyncio.to_thread(host.intake.emit, NOW) for host in (one, two))
+        )
+        events = one.own_events("rcpt.hard")
+        assert [one.body["cnt"] for one in events] == [1] * 60
 
 
 async def test_a_crash_while_an_event_is_written_writes_it_once(us, monkeypatch):

@@ -344,6 +344,10 @@ def test_a_place_is_kept_with_what_was_taken(us):
     assert us.intake.place() == "0-0"
     us.intake.take([fact("bounce", address=WHO), b"{}"], NOW, "7-1")
     assert us.intake.place() == "7-1"
+    # Another process was faster.
+    us.intake.take([fact("bounce", address=WHO)], NOW, "8-1", after="6-1")
+    assert us.intake.place() == "7-1"
+    assert us.evidence.due(NOW, 9)[0].body["cnt"] == 1
 
 
 def test_a_draft_that_cannot_be_an_event_holds_up_no_other(us):
