@@ -7,9 +7,11 @@
         club.json("status")
 
 Everything it wrote vanishes when the context ends. `mailshaper federation` is run
-as a user runs it, in a process of its own.
+as a user runs it, in a process of its own; with ``quick`` the same code runs in
+this one, which saves a second for each command.
 """
 
+import io
 import json
 import os
 import shutil
@@ -18,10 +20,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, Self
+from unittest import mock
 
+from federation.cli.program import run
 from tests.support import needs
 from tests.support.ending import end
 from tests.support.waiting import poll
@@ -37,9 +41,11 @@ class FederationNode:
         name: str,
         *,
         listen: bool = False,
+        quick: bool = False,
         settings: Mapping[str, Mapping[str, object]] | None = None,
     ) -> None:
         self.name = name
+        self._quick = quick
         self.directory = Path(tempfile.mkdtemp(prefix=f"fed-{name}-", dir="/tmp"))
         self.state = self.directory / "state"
         self.config = self.directory / "federation.toml"
@@ -75,6 +81,8 @@ class FederationNode:
 
     def run(self, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command; whatever becomes of it."""
+        if self._quick:
+            return self._inside(words, given)
         return subprocess.run(
             [sys.executable, "-c", _PROGRAM, *words],
             input=given,
@@ -84,6 +92,23 @@ class FederationNode:
             check=False,
             timeout=60,
         )
+
+    def _inside(
+        self, words: tuple[str, ...], given: str
+    ) -> subprocess.CompletedProcess[str]:
+        out, err, source = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(3))
+        source.write(given)
+        source.seek(0)
+        with (
+            redirect_stdout(out),
+            redirect_stderr(err),
+            mock.patch.object(sys, "stdin", source),
+            mock.patch.dict(os.environ, self._environment()),
+        ):
+            code = run(list(words))
+        for stream in (out, err):
+            stream.seek(0)
+        return subprocess.CompletedProcess(words, code, out.read(), err.read())
 
     def __call__(self, *words: str, given: str = "") -> str:
         """Run a command that must end well; return what it wrote."""
