@@ -6,7 +6,7 @@ service have to understand of each other.
 
 import pytest
 
-from shaper.policy.postfix import PolicyServer
+from shaper.policy.postfix import PolicyServer, remembering
 from tests.support.gate import hop_before
 from tests.support.nexthop import MODERN, NextHop
 from tests.support.postfix import Postfix
@@ -30,7 +30,7 @@ async def parts(tmp_path):
         async def remember(queue_id, login):
             stage.gate.logins[queue_id] = login
 
-        policy = PolicyServer(remember)
+        policy = PolicyServer(remembering(remember))
         await policy.listen("127.0.0.1", 0)
         port = policy.sockets[0].getsockname()[1]
         main = {
