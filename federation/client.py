@@ -186,6 +186,10 @@ class Client:
             raw += chunk
             self.wire_received += len(chunk)
             if len(raw) > self.limits.batch_bytes + LONGEST_PROOF:
+                connection = response.connection
+                if connection is not None and connection.transport is not None:
+                    # A polite end of TLS would wait for who never stops sending.
+                    connection.transport.abort()
                 raise PeerFault("an answer of more bytes than a batch has")
         return bytes(raw)
 

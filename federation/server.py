@@ -124,7 +124,7 @@ class Server:
         if self._listener is not None:
             self._listener.close()
         if self._runner is not None:
-            await self._runner.shutdown(5)
+            await self._runner.shutdown(1)
 
     def news(self) -> None:
         """Something changed in the store: answer those who wait for it."""

@@ -25,7 +25,9 @@ def available() -> str:
     if shutil.which("ip") is None:
         return "network namespaces need the ip program (iproute2)"
     name = f"fedtry{os.getpid()}"
-    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False)
+    made = subprocess.run(
+        ["ip", "netns", "add", name], capture_output=True, check=False
+    )
     if made.returncode:
         return "network namespaces cannot be made here"
     _ip("netns", "del", name)
@@ -54,7 +56,9 @@ class Namespaces:
 
     def __exit__(self, *_: object) -> None:
         for name in reversed(self._made):
-            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+            subprocess.run(
+                ["ip", "netns", "del", name], capture_output=True, check=False
+            )
 
     def _add(self, name: str) -> None:
         _ip("netns", "add", name)
@@ -89,7 +93,9 @@ class Namespaces:
             ["nft", rules],
         ):
             subprocess.run(
-                ["ip", "netns", "exec", router, *command], check=True, capture_output=True
+                ["ip", "netns", "exec", router, *command],
+                check=True,
+                capture_output=True,
             )
         return inner
 

@@ -12,13 +12,13 @@ import time
 from pathlib import Path
 
 import pytest
+
+from federation import tls
+from federation.tables import Peer
 from tests.support.ending import end
 from tests.support.exchanging import Member, hard
 from tests.support.namespaces import Namespaces, available
 from tests.support.waiting import poll
-
-from federation import tls
-from federation.tables import Peer
 
 ROOT = Path(__file__).parents[3]
 PORT = 8641
@@ -282,8 +282,10 @@ def full_disk(net, tmp_path):
             )
     with running([source, target]):
         poll(
-            lambda: target.child.poll() is not None
-            or "disk" in (source.problem_with(target) + target.problem_with(source)),
+            lambda: (
+                target.child.poll() is not None
+                or "disk" in (source.problem_with(target) + target.problem_with(source))
+            ),
             "the reason at either side",
             30,
         )
