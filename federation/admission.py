@@ -91,7 +91,7 @@ class Admission:
                 continue
             item = self._open(line, refused, ends)
             if isinstance(item, Event):
-                met.add(ident)
+                met.add(ident)  # only now: a forged copy may come before it
             items.append(item)
         return items
 

@@ -45,6 +45,13 @@ def test_a01_any_single_bit_flipped():
     assert _offer(node, event.line) == ["ok"]
 
 
+def test_a01_a_forged_copy_before_the_right_line():
+    node = _node()
+    (event,) = facts(A, [1], A.public)
+    forged = b"A" * 86 + event.line[86:]
+    assert _offer(node, forged, event.line) == ["bad-sig", "ok"]
+
+
 def test_a02_the_same_meaning_in_other_bytes():
     node = _node()
     (event,) = facts(A, [1], A.public)
@@ -123,6 +130,6 @@ def test_a07_an_event_of_another_network():
 def test_a08_signed_in_another_context():
     node = _node()
     (event,) = facts(A, [1], A.public)
-    for context in (b"\"@method\": ", ROTATE, b""):
+    for context in (b'"@method": ', ROTATE, b""):
         assert _offer(node, _line(event.raw, context=context)) == ["bad-sig"]
     assert parse(_line(event.raw), NET).id == event.id
