@@ -254,7 +254,10 @@ def refuse(
         opened.store.drop_peer(key)
         opened.store.set_trust(key, "refused", now=now())
     say(folded(f"{called} is refused: nothing of it is kept here or passed on."))
-    say(f"Back again: {typed('trust', b64(key)[:12], 'seen')}")
+    start = b64(key)[:12]
+    # A key may begin like an option.
+    dashes = ("--",) if start.startswith("-") else ()
+    say(f"Back again: {typed('trust', *dashes, start, 'seen')}")
 
 
 def clear(context: typer.Context, org: Org) -> None:

@@ -21,7 +21,7 @@ BLOCK = re.compile(r"(<!-- demo -->\n```\n)(.*?)(```\n)", re.DOTALL)
 PROMPT = re.compile(r"(club|asso)# (.*)")
 # What differs from run to run: keys, tags, the word, times, sizes, processes.
 VARIES = (
-    (r"sm2tp1\.[\w-]+", "INVITATION"),
+    (r"sm2tp1\.[\w.-]+", "INVITATION"),
     (r"https://localhost:\d+", "https://fed.club.example:8641"),
     (r"/tmp/[\w/-]+/state", "/var/lib/mailshaper-federation"),
     (r"\b[\w-]{43}\b", "K" * 43),
@@ -34,7 +34,7 @@ VARIES = (
     (r"[\d.]+ MB", "0.1 MB"),
     (r" +\d+[smh](?= )", " 0s"),
     (r"clock +[+-]\d+ s", "clock       +0 s"),
-    (r"[A-Za-z0-9_-]{12}$", "K" * 12),
+    (r"(-- )?[A-Za-z0-9_-]{12}(?= seen$|$)", "K" * 12),
 )
 
 
