@@ -63,7 +63,7 @@ async def host(
     name: str, directory: Path, port: int, limits: Limits | None = None
 ) -> AsyncIterator[Host]:
     """Run a host's listener, and its sessions, while the block runs."""
-    directory.mkdir(exist_ok=True)
+    directory.mkdir(exist_ok=True)  # noqa: ASYNC240 - a test may block its loop
     found = Host(name, directory, limits or Limits())
     await found.listen(port)
     running = asyncio.create_task(found.exchange.run())

@@ -12,6 +12,7 @@ import itertools
 import os
 import shutil
 import subprocess
+from typing import Self
 
 __all__ = ["Namespaces", "available"]
 
@@ -47,7 +48,7 @@ class Namespaces:
         self._made: list[str] = []
         self._ports: dict[str, str] = {}
 
-    def __enter__(self) -> Namespaces:
+    def __enter__(self) -> Self:
         self._add(self._hub)
         for bridge in ("br0", "br1"):
             _ip("-n", self._hub, "link", "add", bridge, "type", "bridge")
@@ -86,7 +87,8 @@ class Namespaces:
         _ip("-n", inner, "addr", "add", "192.168.9.2/24", "dev", "eth0")
         _ip("-n", inner, "link", "set", "eth0", "up")
         _ip("-n", inner, "route", "add", "default", "via", "192.168.9.1")
-        rules = "add table ip n; add chain ip n p { type nat hook postrouting priority 100; };"
+        rules = "add table ip n; add chain ip n p "
+        rules += "{ type nat hook postrouting priority 100; }; "
         rules += "add rule ip n p oifname eth0 masquerade"
         for command in (
             ["sysctl", "-qw", "net.ipv4.ip_forward=1"],

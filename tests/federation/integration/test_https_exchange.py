@@ -58,7 +58,7 @@ async def join(newcomer, word: str):
 
 
 async def test_joining_takes_one_word_and_seconds(tmp_path, ports):
-    async with host("a", tmp_path / "a", ports[0]) as a:
+    async with host("a", tmp_path / "a", ports[0]) as a:  # noqa: SIM117 - b needs a
         async with host("b", tmp_path / "b", ports[1]) as b:
             a.member.say(3, now=int(time.time()))
             word = invited(a.member, a.target, a.clock())
@@ -83,7 +83,7 @@ async def test_joining_takes_one_word_and_seconds(tmp_path, ports):
 
 
 async def test_a_failed_join_leaves_the_invitation_unused(tmp_path, ports):
-    async with host("a", tmp_path / "a", ports[0]) as a:
+    async with host("a", tmp_path / "a", ports[0]) as a:  # noqa: SIM117 - b needs a
         async with host("b", tmp_path / "b", ports[1]) as b:
             word = invited(a.member, a.target, a.clock())
             b.client.signer = a.member.root  # not a key of b
@@ -118,7 +118,7 @@ async def test_another_key_than_the_pinned_one_gets_no_request(tmp_path, ports):
 
 
 async def test_a_long_poll_answers_when_something_changes(tmp_path, ports):
-    async with host("a", tmp_path / "a", ports[0]) as a:
+    async with host("a", tmp_path / "a", ports[0]) as a:  # noqa: SIM117 - b needs a
         async with host("b", tmp_path / "b", ports[1]) as b:
             await join(b, invited(a.member, a.target, a.clock()))
             await poll_async(
