@@ -1,40 +1,34 @@
 <?php
-// A second implementation of SM2TP-FED/1, written from federation/PROTOCOL.md alone to show that its text is enough.
-// It answers vectors: one JSON object a line on standard input, one on standard output. Numbers in () are sections.
+// A second implementation of SM2TP-FED/1, made from federation/PROTOCOL.md alone, to show that the text is enough.
+// (Numbers) are its sections. Section 10, which binds no other node, is in mini_decide.php; mini_vectors.php puts the
+// test vectors to both. No network, no disk: what a node computes, and nothing else.
 declare(strict_types=1);
-const EVENT = "SM2TP-FED/1 event\n", ROTATE = "SM2TP-FED/1 rotate\n";
+const ROTATE = "SM2TP-FED/1 rotate\n", EVENT = "SM2TP-FED/1 event\n", MOST = 9007199254740991, DAY = 86400;
+const KEPT = ['h' => 180 * DAY, 's' => 30 * DAY], NEVER = MOST + 1;
+final class Refused extends Exception {} // its message is the code
+function need(mixed $right, string $code = 'bad-form'): void { if (!$right) throw new Refused($code); }
 
-final class Refused extends Exception {
-    public function __construct(public readonly string $wire) { parent::__construct($wire); }
-}
-function need(bool $right, string $wire = 'bad-form'): void { if (!$right) throw new Refused($wire); }
-
-// --- 2, 3: notation, JSON profile, line ---------------------------------------------------------------
+// --- 2, 3: notation, JSON profile, line -----------------------------------------------------------------------------
 function b64(string $bytes): string { return rtrim(strtr(base64_encode($bytes), '+/', '-_'), '='); }
 function unb64(mixed $text, ?int $length = null): string {
-    need(is_string($text) && preg_match('/^[A-Za-z0-9_-]*$/D', $text) === 1);
+    need(is_string($text) && preg_match('/^[A-Za-z0-9_-]*$/D', $text));
     $bytes = base64_decode(strtr($text, '-_', '+/'), true);
     need($bytes !== false && b64($bytes) === $text && ($length === null || strlen($bytes) === $length));
     return $bytes;
 }
 function check(mixed $value, int $room): void {
-    if (is_array($value)) {
-        need($room > 0 && $value !== []);
-        foreach ($value as $key => $inner) {
-            need(array_is_list($value) || preg_match('/^[a-z][a-z0-9_]{0,15}$/D', (string) $key) === 1);
-            check($inner, $room - 1);
-        }
-    } elseif (is_string($value)) need(preg_match('/^[ !#-\[\]-~]*$/D', $value) === 1);
-    else need(is_bool($value) || is_int($value) && $value >= 0 && $value <= 9007199254740991);
+    need(is_array($value) ? $room > 0 && $value !== [] : (is_string($value) ? preg_match('/^[ !#-\[\]-~]*$/D', $value)
+        : is_bool($value) || is_int($value) && $value >= 0 && $value <= MOST));
+    foreach (is_array($value) ? $value : [] as $key => $inner) {
+        need(array_is_list($value) || preg_match('/^[a-z][a-z0-9_]{0,15}$/D', (string) $key));
+        check($inner, $room - 1);
+    }
 }
-function encode(array $value): string {
-    check($value, 4);
-    $sort = function (array $a) use (&$sort): array {
-        if (!array_is_list($a)) ksort($a, SORT_STRING);
-        return array_map(fn($inner) => is_array($inner) ? $sort($inner) : $inner, $a);
-    };
-    return json_encode($sort($value), JSON_UNESCAPED_SLASHES);
+function sorted(array $a): array {
+    if (!array_is_list($a)) ksort($a, SORT_STRING);
+    return array_map(fn($inner) => is_array($inner) ? sorted($inner) : $inner, $a);
 }
+function encode(array $value): string { check($value, 4); return json_encode(sorted($value), JSON_UNESCAPED_SLASHES); }
 function decode(string $bytes): array {
     $value = json_decode($bytes, true, 5); // PHP counts one more
     need(is_array($value) && !array_is_list($value) && encode($value) === $bytes);
@@ -43,88 +37,80 @@ function decode(string $bytes): array {
 function verify(string $key, string $message, string $sig): bool {
     return strlen($key) === 32 && strlen($sig) === 64 && sodium_crypto_sign_verify_detached($sig, $message, $key);
 }
+function event_id(string $json): string { return hash('sha256', "SM2TP-FED/1 id\n" . $json, true); }
 function timely(mixed $t): bool { return is_int($t) && $t >= 0 && $t <= 253402300799; }
 
 final class Event {
-    public string $id, $org, $key, $prev, $sig, $st, $k; public int $inc, $seq, $ts; public array $b;
+    public string $json, $sig, $id, $org, $key, $prev, $st, $k, $n; public int $inc, $seq, $ts; public array $b;
     public function __construct(public readonly string $line, string $net) { // V1 to V3 (6)
         need(strlen($line) <= 8192, 'too-long');
-        need(preg_match('/^([\w-]{86}) ([ -~]+)\n$/D', $line, $part) === 1);
-        $this->sig = unb64($part[1], 64);
-        $h = decode($this->json = $part[2]);
-        $names = array_keys($h);
-        need($names === ['b', 'inc', 'k', 'key', 'n', 'net', 'org', 'prev', 'seq', 'st', 'ts', 'v']);
-        need($h['v'] === 1 && timely($h['ts']) && is_int($h['inc']) && $h['inc'] <= $h['ts']);
-        need(is_string($h['net']) && preg_match('/^[a-z0-9-]{1,32}$/D', $h['net']) === 1);
-        need(is_string($h['k']) && preg_match('/^[a-z]{1,16}\.[a-z]{1,16}$/D', $h['k']) === 1);
-        need(in_array($h['st'], ['c', 'h', 's'], true) && is_array($h['b']) && !array_is_list($h['b']));
+        need(preg_match('/^([\w-]{86}) ([ -~]+)\n$/D', $line, $part));
+        [$this->sig, $this->json] = [unb64($part[1], 64), $part[2]];
+        $h = decode($this->json);
+        need(array_keys($h) === ['b', 'inc', 'k', 'key', 'n', 'net', 'org', 'prev', 'seq', 'st', 'ts', 'v'] && $h['v'] === 1);
+        need(timely($h['ts']) && is_int($h['inc']) && $h['inc'] <= $h['ts'] && is_array($h['b']) && !array_is_list($h['b']));
+        foreach (['net' => '[a-z0-9-]{1,32}', 'k' => '[a-z]{1,16}\.[a-z]{1,16}', 'st' => '[chs]', 'prev' => '.*'] as $name => $form)
+            need(is_string($h[$name]) && preg_match("/^$form$/D", $h[$name]));
         need(is_int($h['seq']) && $h['seq'] >= 1 && ($h['seq'] === 1) === ($h['prev'] === ''));
-        unb64($h['n'], 16);
-        [$this->org, $this->key] = [unb64($h['org'], 32), unb64($h['key'], 32)];
-        $this->prev = $h['prev'] === '' ? '' : unb64($h['prev'], 32);
         foreach (['st', 'k', 'inc', 'seq', 'ts', 'b'] as $name) $this->$name = $h[$name];
+        foreach (['org' => 32, 'key' => 32, 'n' => 16, 'prev' => $this->seq === 1 ? 0 : 32] as $name => $size) $this->$name = unb64($h[$name], $size);
+        $this->id = event_id($this->json);
         need(strlen($line) <= 2048 || $this->k === 'proof.fork', 'too-long');
         need($h['net'] === $net, 'wrong-net');
-        $this->id = hash('sha256', "SM2TP-FED/1 id\n" . $part[2], true);
     }
-    public string $json;
     public function authentic(): bool { return verify($this->key, EVENT . $this->json, $this->sig); }
 }
-
-// --- 4: kinds -------------------------------------------------------------------------------------------
-function forms(): array { // name of a form => test
-    $bin = fn(int $n) => function ($v) use ($n) { try { unb64($v, $n); return true; } catch (Refused) { return false; } };
-    $re = fn(string $re) => fn($v) => is_string($v) && preg_match("/^(?:$re)$/D", $v) === 1;
-    $int = fn(int $low, int $high) => fn($v) => is_int($v) && $v >= $low && $v <= $high;
-    $every = fn(int $step) => fn($v) => timely($v) && $v % $step === 0;
-    $all = fn(callable $f, int $most) => fn($v) => is_array($v) && array_is_list($v) && count($v) <= $most
-        && array_filter($v, $f) === $v;
-    $row = fn(callable ...$f) => fn($v) => is_array($v) && array_is_list($v) && count($v) === count($f)
-        && !array_filter(array_keys($f), fn($i) => !$f[$i]($v[$i]));
-    $count = $int(0, 9007199254740991);
-    $positive = $int(1, 9007199254740991);
-    $line = function ($v) { try { return strlen(unb64($v)) <= 2048; } catch (Refused) { return false; } };
-    $out = '[45]\.[0-9]{1,3}\.[0-9]{1,3}';
-    return [
-        'id' => $bin(32), 'tag' => $bin(16), 'pk' => $bin(6), 'sig' => $bin(64), 'hour' => $every(3600), 'day' => $every(86400),
-        'hard' => $re('5\.1\.[136]|5\.1\.10|5\.2\.1'), 'soft' => $re('4\.1\.[16]|4\.2\.[012]|5\.2\.2'), 'out' => $re($out),
-        '5xx' => $int(500, 599), '45x' => $int(400, 599), 'cnt' => $int(1, 9999), 'via' => $re('smtp|dsn'), 'src' => $re('arf|manual'),
-        'prov' => $re('[a-z0-9][a-z0-9._-]{0,63}'), 'cls' => $re('bulk|personal|unknown'), 'count' => $count, 'n' => $positive,
-        'm' => $int(1, 1), 'name' => $re('.{1,64}'), 'contact' => $re('.{1,128}'), 'url' => $re('https:\/\/[!-~]{1,248}'), 'time' => timely(...),
-        'st' => $re('[chs]'), 'ids' => $all($bin(32), 32), 'line' => $line, 'closes' => $row(timely(...), $positive, $bin(32)),
-        'cut' => $all($row($re('[chs]'), timely(...), $positive, $bin(32)), 16), 'blocked' => $re('compromised|spam|volume|bounces|complaints'),
-        'revoke' => $re('lost|stolen|retired'), 'refuse' => $re('abuse|lies|fork|other'), 'retract' => $re('error|stale|erasure'),
-    ];
+function stub(string $line): array { // (7.4)
+    need(preg_match('/^- ([\w-]{43}) ([chs]) (0|[1-9]\d{0,15}) ([1-9]\d{0,15}) ([\w-]{43})\n$/D', $line, $part));
+    need(timely((int) $part[3]) && (int) $part[4] <= MOST);
+    return ['key' => unb64($part[1], 32), 'st' => $part[2], 'inc' => (int) $part[3], 'seq' => (int) $part[4], 'id' => unb64($part[5], 32)];
 }
-const BOUNCE = 'pk:pk r:tag cnt:cnt last:hour via:via prov?:prov';
-const KINDS = [
+function place(array|object $of): string { return b64(((array) $of)['key']) . ' ' . ((array) $of)['st'] . ' ' . ((array) $of)['inc']; }
+
+// --- 4: kinds ---------------------------------------------------------------------------------------------------------
+// A form is a pattern of the JSON text of a value (3.1 leaves only one), or a number that divides a time.
+const TIME = '(\d{1,11}|1\d{11}|2[0-4]\d{10}|25[0-2]\d{9}|253[0-3]\d{8}|25340[01]\d{6}|253402[0-2]\d{5}|253402300[0-7]\d\d)';
+const ID = '"[\w-]{42}[AEIMQUYcgkosw048]"', CUT = TIME . ',[1-9]\d*,' . ID;
+const FORMS = [
+    'id' => ID, 'tag' => '"[\w-]{21}[AQgw]"', 'pk' => '"[\w-]{8}"', 'sig' => '"[\w-]{85}[AQgw]"', 'hour' => 3600, 'day' => DAY, 'time' => 1,
+    'hard' => '"5\.(1\.[136]|1\.10|2\.1)"', 'soft' => '"(4\.1\.[16]|4\.2\.[012]|5\.2\.2)"', 'out' => '"[45](\.\d{1,3}){2}"', '5xx' => '5\d\d',
+    '45x' => '[45]\d\d', 'cnt' => '[1-9]\d{0,3}', 'via' => '"(smtp|dsn)"', 'src' => '"(arf|manual)"', 'cls' => '"(bulk|personal|unknown)"',
+    'prov' => '"[a-z0-9][a-z0-9._-]{0,63}"', 'count' => '\d+', 'n' => '[1-9]\d*', 'm' => '1', 'name' => '"[^"]{1,64}"',
+    'contact' => '"[^"]{1,128}"', 'url' => '"https:\/\/[!-~]{1,248}"', 'st' => '"[chs]"', 'ids' => '\[' . ID . '(,' . ID . '){0,31}\]',
+    'line' => '"[\w-]{0,2731}"',
+    'closes' => '\[' . CUT . '\]', 'cut' => '\[(,?\["[chs]",' . CUT . '\]){1,16}\]', 'revoke' => '"(lost|stolen|retired)"',
+    'refuse' => '"(abuse|lies|fork|other)"', 'retract' => '"(error|stale|erasure)"', 'blocked' => '"(compromised|spam|volume|bounces|complaints)"',
+];
+const BOUNCE = 'pk:pk r:tag cnt:cnt last:hour via:via prov?:prov', KINDS = [
     'rcpt.hard' => ['h', BOUNCE . ' code:hard smtp:5xx'], 'rcpt.soft' => ['s', BOUNCE . ' code:soft smtp:45x'],
     'rcpt.ok' => ['s', 'pk:pk r:tag last:hour'], 'rcpt.complaint' => ['h', 'pk:pk r:tag src:src cls:cls'],
     'send.blocked' => ['h', 'pk:pk s:tag why:blocked until:hour'], 'send.released' => ['h', 'ref:id'],
-    'out.blocked' => ['s', 'prov:prov code:out n:n from:hour to:hour'],
+    'out.blocked' => ['s', 'prov:prov code:out n:n from:hour to:hour'], 'ctl.grant' => ['c', 'key:id label:name'],
     'stat.score' => ['s', 'from:day to:day sent:count hard:count soft:count cmpl:count supp:count m:m'],
-    'ctl.org' => ['c', 'name:name url?:url contact?:contact sw?:name nextroot?:id'], 'ctl.grant' => ['c', 'key:id label:name'],
+    'ctl.org' => ['c', 'name:name url?:url contact?:contact sw?:name nextroot?:id'], 'ctl.peer' => ['c', 'peer:id url?:url name?:name'],
     'ctl.revoke' => ['c', 'key:id why:revoke cut?:cut'], 'ctl.rotate' => ['c', 'newroot:id sig2:sig'],
-    'ctl.open' => ['c', 'key:id st:st inc:time closes?:closes'], 'ctl.peer' => ['c', 'peer:id url?:url name?:name'],
-    'ctl.refuse' => ['c', 'peer:id why:refuse'], 'fix.retract' => ['hs', 'ids:ids why:retract'], 'proof.fork' => ['c', 'a:line b:line'],
+    'ctl.open' => ['c', 'key:id st:st inc:time closes?:closes'], 'ctl.refuse' => ['c', 'peer:id why:refuse'],
+    'fix.retract' => ['hs', 'ids:ids why:retract'], 'proof.fork' => ['c', 'a:line b:line'],
 ];
+function fits(mixed $value, string|int $form): bool {
+    if (is_int($form)) return timely($value) && $value % $form === 0;
+    $text = json_encode($value, JSON_UNESCAPED_SLASHES);
+    try { if ($form === FORMS['line']) need(strlen(unb64($value)) <= 2048); } catch (Refused) { return false; }
+    return preg_match("/^(?:$form)$/D", $text) === 1;
+}
 function weighty(Event $e): bool { // V9
-    static $forms = null;
-    $forms ??= forms();
     [$streams, $fields] = KINDS[$e->k] ?? ['', ''];
-    if (!str_contains($streams, $e->st)) return false;
-    $left = $e->b;
-    foreach (explode(' ', $fields) as $field) {
+    [$left, $good] = [$e->b, str_contains($streams, $e->st)];
+    foreach ($good ? explode(' ', $fields) : [] as $field) {
         [$name, $form] = explode(':', $field);
-        [$name, $may] = [rtrim($name, '?'), str_ends_with($name, '?')];
-        if (array_key_exists($name, $left) ? !$forms[$form]($left[$name]) : !$may) return false;
-        unset($left[$name]);
+        $good = $good && (isset($left[rtrim($name, '?')]) ? fits($left[rtrim($name, '?')], FORMS[$form]) : str_ends_with($name, '?'));
+        unset($left[rtrim($name, '?')]);
     }
-    if ($e->k === 'stat.score' && $e->b['to'] !== $e->b['from'] + 86400) return false;
-    return $left === [] && ($e->k !== 'out.blocked' || $e->b['to'] >= $e->b['from'] + 3600);
+    $span = ['stat.score' => fn($b) => $b['to'] === $b['from'] + DAY, 'out.blocked' => fn($b) => $b['to'] >= $b['from'] + 3600];
+    return $good && $left === [] && (!isset($span[$e->k]) || $span[$e->k]($e->b));
 }
 
-// --- 5: addresses and tags --------------------------------------------------------------------------------
+// --- 5: addresses and tags ----------------------------------------------------------------------------------------------
 function canon(string $address): ?string { // null: not shareable
     $at = strrpos($address, '@');
     if ($at === false || strlen($address) > 254) return null;
@@ -140,27 +126,22 @@ function canon(string $address): ?string { // null: not shareable
     }
     $domain = substr($address, $at + 1);
     if (preg_match('/[^\x00-\x7f]/', $domain)) {
-        $ascii = idn_to_ascii($domain, IDNA_NONTRANSITIONAL_TO_ASCII, INTL_IDNA_VARIANT_UTS46);
-        if ($ascii === false || !preg_match('/^[\p{L}\p{M}\p{Nd}.-]+$/Du', (string) idn_to_utf8($ascii))) return null;
-        $domain = $ascii;
+        $domain = (string) idn_to_ascii($domain, IDNA_NONTRANSITIONAL_TO_ASCII, INTL_IDNA_VARIANT_UTS46);
+        if (!preg_match('/^[\p{L}\p{M}\p{Nd}.-]+$/Du', (string) idn_to_utf8($domain))) return null;
     }
     $domain = preg_replace('/\.$/D', '', strtolower($domain));
     $label = '[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?';
-    if (!preg_match("/^(?:$label\\.)+(?!\\d+$)$label$/D", $domain) || strlen("$local@$domain") > 254) return null;
-    return "$local@$domain";
+    return preg_match("/^(?:$label\\.)+(?!\\d+$)$label$/D", $domain) && strlen("$local@$domain") <= 254 ? "$local@$domain" : null;
 }
-function pepper_id(string $pepper): string { return substr(hash('sha256', "SM2TP-FED/1 pepper\n" . $pepper, true), 0, 6); }
 function tag(string $pepper, string $what, string $canon): string {
-    return substr(hash_hmac('sha256', "SM2TP-FED/1 $what\n" . $canon, $pepper, true), 0, 16);
+    return b64(substr(hash_hmac('sha256', "SM2TP-FED/1 $what\n" . $canon, $pepper, true), 0, 16));
 }
 
-// --- 6, 7, 8: a node ---------------------------------------------------------------------------------------------------
-const KEPT = ['h' => 180 * 86400, 's' => 30 * 86400], NEVER = 2 ** 53;
+// --- 6, 7, 8: a node ----------------------------------------------------------------------------------------------------
 final class Log {
     public int $floor = 0, $head = 0, $ts = 0; public string $floorId = '', $headId = ''; public array $at = []; // seq => Event or stub
     public function __construct(public string $org, public string $key, public string $st, public int $inc) {}
 }
-function place(array|object $of): string { $of = (array) $of; return b64($of['key']) . " {$of['st']} {$of['inc']}"; }
 final class Node {
     public array $logs = [], $parked = [], $forks = [], $run = []; // by place; forks: [seq, orgs]; parked: [Event, why, since] by id
     public function __construct(public string $net, public array $orgs) {} // those that are admitted
@@ -169,14 +150,14 @@ final class Node {
         foreach ($lines as $i => $line) {
             try {
                 $codes[$i] = str_starts_with($line, '- ') ? $this->stub($i, stub($line)) : $this->line($line, $now, $codes);
-            } catch (Refused $refusal) { $codes[$i] = $refusal->wire; }
+            } catch (Refused $refusal) { $codes[$i] = $refusal->getMessage(); }
             if ($codes[$i] === 'gone') array_unshift($below, $i);
         }
         foreach ($below as $i) $codes[$i] = $this->admit(new Event($lines[$i], $this->net), $now, $codes);
         return array_map(fn($code) => $code === 'gone' ? 'dup' : $code, $codes);
     }
     private function line(string $line, int $now, array &$codes): string {
-        $id = hash('sha256', "SM2TP-FED/1 id\n" . rtrim(substr($line, 87), "\n"), true);
+        $id = event_id(rtrim(substr($line, 87), "\n"));
         if (isset($this->parked[$id]) || in_array($id, array_column($this->events(), 'id'), true)) return 'dup'; // V0
         $e = new Event($line, $this->net); // V1 to V3; nobody is refused here: V4
         $log = $this->logs[place($e)] ?? null;
@@ -211,27 +192,23 @@ final class Node {
         if ($e->ts > $now + 600) return $this->park($e, 'future', $now); // V8
         $live = fn($other) => $other->key === $e->key && $other->st === $e->st && $other->at && $this->end($other) === NEVER;
         need($log || count(array_filter($this->logs, $live)) < ($e->st === 'c' ? 16 : 3), 'quota'); // V9
-        if (!$log) {
-            $log = $this->logs[$name] = new Log($e->org, $e->key, $e->st, $e->inc);
-            if (!$run) [$log->floor, $log->floorId] = [$e->seq - 1, $e->prev];
-        }
+        if (!$log) $log = $this->logs[$name] = new Log($e->org, $e->key, $e->st, $e->inc);
+        if ($step === 'below' || !$log->at && !$run && !$log->head) [$log->floor, $log->floorId] = [$e->seq - 1, $e->prev];
         foreach ($run as $i => $stub) [$log->at[$stub['seq']], $codes[$i]] = [$stub + ['ts' => $e->ts], 'ok'];
         $log->at[$e->seq] = $e;
-        if ($step === 'below') [$log->floor, $log->floorId] = [$e->seq - 1, $e->prev];
-        else [$log->head, $log->headId, $log->ts] = [$e->seq, $e->id, $e->ts];
+        if ($step === 'ok') [$log->head, $log->headId, $log->ts] = [$e->seq, $e->id, $e->ts];
         if ($e->k === 'proof.fork' && weighty($e)) $this->proof(unb64($e->b['a']), unb64($e->b['b']));
         if ($e->st === 'c') $this->retry($now, fn($p) => $p[1] === 'parked' && $p[0]->org === $e->org);
         return 'ok';
     }
     private function retry(int $now, callable $which): void {
-        $this->parked = array_filter($this->parked, fn($p) => $p[2] >= $now - 86400);
-        $due = array_column(array_filter($this->parked, $which), 0);
-        usort($due, fn($a, $b) => [$a->key, $a->st, $a->inc, $a->seq] <=> [$b->key, $b->st, $b->inc, $b->seq]);
-        foreach ($due as $e) {
-            [$parked, $none] = [$this->parked[$e->id], []];
+        $due = array_filter($this->parked, $which);
+        usort($due, fn($a, $b) => [$a[0]->key, $a[0]->st, $a[0]->inc, $a[0]->seq] <=> [$b[0]->key, $b[0]->st, $b[0]->inc, $b[0]->seq]);
+        foreach ($due as [$e, , $since]) {
+            $none = [];
             unset($this->parked[$e->id]);
             try { $this->admit($e, $now, $none); } catch (Refused) {}
-            if (isset($this->parked[$e->id])) $this->parked[$e->id][2] = $parked[2];
+            if (isset($this->parked[$e->id])) $this->parked[$e->id][2] = $since;
         }
     }
     private function park(Event $e, string $why, int $now): string {
@@ -240,8 +217,9 @@ final class Node {
         return $why;
     }
     private function held(Log $log, Event $e): string { // C7
-        if (is_object($log->at[$e->seq])) return $this->proof($log->at[$e->seq]->line, $e->line);
-        if ($log->at[$e->seq]['id'] !== $e->id) return 'bad-chain';
+        $there = $log->at[$e->seq];
+        if (is_object($there)) return $this->proof($there->line, $e->line);
+        if ($there['id'] !== $e->id) return 'bad-chain';
         if (in_array($e->id, $this->taken($e->org, true), true)) return 'dup';
         $log->at[$e->seq] = $e;
         return 'filled';
@@ -253,226 +231,168 @@ final class Node {
         return 'fork';
     }
     private function ended(Event|Log $of): string { return isset($this->forks[place($of)]) ? 'fork' : 'bad-chain'; }
-    public function cut(string $org, string $name): int {
-        [$key, $log] = explode(' ', $name, 2);
-        $cuts = $this->identity($org)['cuts'][unb64($key)] ?? null;
-        return $cuts === null ? NEVER : $cuts[$log] ?? 0;
+    private function cut(array $cuts, string $place): int { // the last number that a revocation leaves (8.3)
+        [$key, $log] = explode(' ', $place, 2);
+        return isset($cuts[$key]) ? $cuts[$key][$log] ?? 0 : NEVER;
     }
-    public function end(Event|Log $of): int { return min(($this->forks[place($of)][0] ?? NEVER + 1) - 1, $this->cut($of->org, place($of))); }
-    public function identity(string $org): array { // (8)
-        $by = $cuts = $said = $spoken = [];
+    private function end(Event|Log $of): int {
+        return min(($this->forks[place($of)][0] ?? NEVER + 1) - 1, $this->cut($this->identity($of->org)['cuts'], place($of)));
+    }
+    private function identity(string $org): array { // (8)
+        [$by, $cuts, $said, $spoken, $roots] = [[], [], [], [], [$org]];
         $when = fn($e) => [$e->inc, $e->seq];
         foreach ($this->events() as $e) if ($e->org === $org && $e->st === 'c' && weighty($e)
             && $e->seq < ($this->forks[place($e)][0] ?? NEVER)) $by[$e->key][] = $e;
         foreach ($by as &$some) usort($some, fn($a, $b) => $when($a) <=> $when($b));
-        $roots = [$org];
         do { // (8.4)
             $events = $by[end($roots)] ?? [];
             $nexts = array_unique(array_filter(array_map(fn($e) => $e->k === 'ctl.org' ? $e->b['nextroot'] ?? '' : '', $events)));
-            $turns = array_filter($events, fn($e) => $e->k === 'ctl.rotate' && [$new = unb64($e->b['newroot'])]
-                && array_values($nexts) === [b64(hash('sha256', $new, true))] && verify($new, ROTATE . $org . $new, unb64($e->b['sig2'])));
-            $turn = $turns && !in_array($new = unb64(reset($turns)->b['newroot']), $roots, true) ? reset($turns) : null;
+            $turn = current(array_filter($events, fn($e) => $e->k === 'ctl.rotate' && ($new = unb64($e->b['newroot']))
+                && array_values($nexts) === [b64(hash('sha256', $new, true))] && verify($new, ROTATE . $org . $new, unb64($e->b['sig2']))));
+            if ($turn && in_array(unb64($turn->b['newroot']), $roots, true)) $turn = false;
             $said[] = $turn ? array_filter($events, fn($e) => $when($e) <= $when($turn)) : $events;
-            if ($turn) $roots[] = $new;
+            if ($turn) $roots[] = unb64($turn->b['newroot']);
         } while ($turn);
         for ($i = count($roots) - 1; $i >= 0; $i--) { // (8.3)
-            $cut = $cuts[$roots[$i]] ?? null;
-            $mine = array_filter($said[$i], fn($e) => $cut === null || $e->seq <= ($cut["$e->st $e->inc"] ?? 0));
+            $mine = array_filter($said[$i], fn($e) => $e->seq <= $this->cut($cuts, place($e)));
             array_unshift($spoken, ...$mine);
-            foreach ($mine as $e) if ($e->k === 'ctl.revoke' && !in_array($key = unb64($e->b['key']), array_slice($roots, $i), true)) {
+            foreach ($mine as $e) if ($e->k === 'ctl.revoke' && !in_array(unb64($key = $e->b['key']), array_slice($roots, $i), true)) {
                 $named = [];
                 foreach ($e->b['cut'] ?? [] as [$st, $inc, $seq]) $named["$st $inc"] = min($seq, $cuts[$key]["$st $inc"] ?? $seq);
                 $cuts[$key] = array_intersect_key($named, $cuts[$key] ?? $named);
             }
         }
-        $said = fn($kind) => array_filter($spoken, fn($e) => $e->k === $kind);
-        $granted = array_unique(array_map(fn($e) => unb64($e->b['key']), $said('ctl.grant')));
-        [$gone, $live] = [array_filter($granted, fn($key) => isset($cuts[$key])), array_filter($granted, fn($key) => !isset($cuts[$key]))];
-        $opened = array_map(fn($e) => "{$e->b['key']} {$e->b['st']} {$e->b['inc']}", $said('ctl.open'));
-        $writers = [...$roots, ...array_slice($live, 0, 16), ...$gone];
-        return ['conflict' => count($nexts) > 1] + compact('roots', 'writers', 'cuts', 'opened');
+        $granted = array_unique(array_map(fn($e) => $e->k === 'ctl.grant' ? $e->b['key'] : '', $spoken));
+        $gone = array_filter($granted, fn($key) => isset($cuts[$key]));
+        $live = array_slice(array_filter(array_diff($granted, $gone)), 0, 16); // (8.2)
+        $opened = array_map(fn($e) => $e->k === 'ctl.open' ? "{$e->b['key']} {$e->b['st']} {$e->b['inc']}" : '', $spoken);
+        return ['conflict' => count($nexts) > 1, 'writers' => [...$roots, ...array_map(unb64(...), [...$live, ...$gone])]] + compact('roots', 'cuts', 'opened');
     }
-    public function frozen(string $org): bool { // (7.3) rules 4 and 5, (8.4)
-        $who = $this->identity($org);
-        $ours = array_filter($this->forks, fn($fork, $name) => in_array($org, $fork[1], true) && $fork[0] <= $this->cut($org, $name)
-            && in_array(unb64(explode(' ', $name)[0]), $who['writers'], true), ARRAY_FILTER_USE_BOTH);
-        $control = fn($name) => explode(' ', $name)[1] === 'c' && in_array(unb64(explode(' ', $name)[0]), $who['roots'], true);
-        return $who['conflict'] || count($ours) > 1 || array_filter(array_keys($ours), $control);
+    private function frozen(string $org): bool { // (7.3) rules 4 and 5, (8.4)
+        [$who, $ours] = [$this->identity($org), 0];
+        foreach ($this->forks as $place => [$seq, $orgs]) {
+            $key = unb64(explode(' ', $place)[0]);
+            if (!in_array($org, $orgs, true) || !in_array($key, $who['writers'], true) || $seq > $this->cut($who['cuts'], $place)) continue;
+            $ours += explode(' ', $place)[1] === 'c' && in_array($key, $who['roots'], true) ? 2 : 1;
+        }
+        return $who['conflict'] || $ours > 1;
     }
     private function counts(Event $e): bool { // (8.5), retractions and frozen aside
         $who = $this->identity($e->org);
         if (!weighty($e) || $e->seq > $this->end($e) || !in_array($e->key, $who['writers'], true)) return false;
-        $older = fn($name) => str_starts_with($name, b64($e->key) . " $e->st ") && (int) explode(' ', $name)[2] < $e->inc;
+        $older = fn($place) => str_starts_with($place, b64($e->key) . " $e->st ") && (int) explode(' ', $place)[2] < $e->inc;
         return in_array(place($e), $who['opened'], true) || !array_filter(array_keys($this->forks), $older);
     }
     private function events(): array { return array_filter(array_merge([], ...array_column($this->logs, 'at')), is_object(...)); }
     private function taken(string $org, bool $erasure = false): array { // ids that the organisation took back
         $ids = [];
-        foreach ($this->events() as $e) if ($e->org === $org && $this->counts($e))
-            if ($e->k === 'fix.retract' && (!$erasure || $e->b['why'] === 'erasure')) array_push($ids, ...$e->b['ids']);
-            elseif ($e->k === 'send.released' && !$erasure) $ids[] = $e->b['ref'];
+        foreach ($this->events() as $e) if (in_array($e->k, ['fix.retract', 'send.released'], true) && $e->org === $org && $this->counts($e)
+            && (!$erasure || ($e->b['why'] ?? '') === 'erasure')) array_push($ids, ...$e->b['ids'] ?? [$e->b['ref']]);
         return array_map(unb64(...), $ids);
     }
-    public function sweep(int $now): void { // parked (6), expiry (7) and erasure (13)
+    public function sweep(int $now): void { // parked lines (6), expiry (7), erasure (13)
+        $this->parked = array_filter($this->parked, fn($p) => $p[2] >= $now - DAY);
         $this->retry($now, fn($p) => $p[1] === 'future' && $p[0]->ts <= $now + 600);
-        foreach ($this->logs as $log) foreach ($log->at as $seq => $e)
-            if ($log->st !== 'c' && ((array) $e)['ts'] < $now - KEPT[$log->st]) {
-                [$log->floor, $log->floorId] = [$seq, ((array) $e)['id']];
+        foreach ($this->logs as $log) foreach ($log->st === 'c' ? [] : $log->at as $seq => $e) {
+            $id = ((array) $e)['id'];
+            if (((array) $e)['ts'] < $now - KEPT[$log->st]) {
+                [$log->floor, $log->floorId] = [$seq, $id];
                 unset($log->at[$seq]);
-            } elseif ($log->st !== 'c' && is_object($e) && $e->k !== 'fix.retract' && in_array($e->id, $this->taken($e->org, true), true))
-                $log->at[$seq] = ['id' => $e->id, 'ts' => $e->ts];
+            } elseif (is_object($e) && $e->k !== 'fix.retract' && in_array($id, $this->taken($e->org, true), true))
+                $log->at[$seq] = ['id' => $id, 'ts' => $e->ts];
+        }
+    }
+    public function vector(int $bytes = 16): array { // (9.4)
+        $vector = [];
+        foreach ($this->logs as $log) if (($last = min($log->head, $this->end($log))) > $log->floor)
+            $vector[] = [b64($log->key), $log->st, $log->inc, $log->floor, $last, b64(substr(((array) $log->at[$last])['id'], 0, $bytes))];
+        usort($vector, fn($a, $b) => [unb64($a[0]), $a[1], $a[2]] <=> [unb64($b[0]), $b[1], $b[2]]);
+        return $vector;
+    }
+    public function lines(array $want): array { // (9.5); a stub for what was erased
+        [$log, $place] = [$this->logs["$want[0] $want[1] $want[2]"], "$want[0] $want[1] $want[2]"];
+        return array_map(fn($seq) => is_object($at = $log->at[$seq]) ? $at->line : "- $place $seq " . b64($at['id']) . "\n", range($want[3], $want[4]));
     }
     public function shown(): array {
-        $vector = $counts = [];
-        foreach ($this->logs as $log) {
-            ksort($log->at);
-            if (($last = min($log->head, $this->end($log))) <= $log->floor) continue;
-            $vector[] = [b64($log->key), $log->st, $log->inc, $log->floor, $last, b64(((array) $log->at[$last])['id'])];
-        }
+        [$vector, $counts] = [$this->vector(32), []];
         foreach ($this->events() as $e) if ($e->st !== 'c' && $this->counts($e) && !$this->frozen($e->org)
             && !in_array($e->id, $this->taken($e->org), true)) $counts[] = b64($e->id);
-        sort($vector);
-        sort($counts, SORT_STRING);
-        $frozen = array_map(b64(...), array_values(array_filter($this->orgs, $this->frozen(...))));
+        $frozen = array_map(b64(...), array_filter($this->orgs, $this->frozen(...)));
+        foreach ([&$vector, &$counts, &$frozen] as &$list) sort($list);
         return ['vector' => $vector, 'parked' => count($this->parked), 'frozen' => $frozen, 'counts' => $counts];
     }
 }
 
-// --- 10: decision ---------------------------------------------------------------------------------------------
-const DAY = 86400, WEIGHT = ['refused' => 0, 'seen' => 0, 'known' => 40, 'trusted' => 100, 'sole' => 200, 'self' => 0];
-const LIFE = ['rcpt.hard' => 180 * DAY, 'rcpt.complaint' => 180 * DAY, 'rcpt.soft' => 30 * DAY, 'rcpt.ok' => 30 * DAY];
-function decay(int $value, int $age, int $half): int {
-    $whole = intdiv($age, $half);
-    return $whole > 40 ? 0 : ($value * (int) round(65536 * 2 ** (-intdiv($age % $half * 64, $half) / 64))) >> (16 + $whole);
+// --- 9: exchange --------------------------------------------------------------------------------------------------------
+const COVERED = '("@method" "@authority" "@path" "@query" "content-digest")';
+function content_digest(string $body): string { return 'sha-256=:' . base64_encode(hash('sha256', $body, true)) . ':'; }
+function base(string $method, string $host, string $path, string $body, string $parameters): string { // (9.3)
+    $host = preg_replace('/:443$/D', '', strtolower($host));
+    return "\"@method\": $method\n\"@authority\": $host\n\"@path\": $path\n\"@query\": ?\n\"content-digest\": " . content_digest($body)
+        . "\n\"@signature-params\": $parameters";
 }
-/** $claims: [{org, k, ts, body}]; $trust: org => {level, group, share}; $own: [hard, ok]. */
-function decide(array $claims, array $own, array $trust, int $now, array $rules): array {
-    [$hard, $ok] = $own;
-    $groups = [];
-    foreach ($claims as $claim) { // sorted into group, organisation, kind
-        $row = $trust[$claim['org']] ?? ['level' => 'seen'];
-        $claim['w'] = WEIGHT[$row['level']] * ($row['share'] ?? 1000);
-        $claim['at'] = min($claim['ts'], $claim['body']['last'] ?? $claim['ts']);
-        $group = ($row['group'] ?? '') === '' ? 'org ' . $claim['org'] : 'group ' . $row['group'];
-        if ($claim['w'] > 0 && isset(LIFE[$claim['k']]) && $now - $claim['at'] <= LIFE[$claim['k']])
-            $groups[$group][$claim['org']][$claim['k']][] = $claim;
+function signed(string $pair, string $method, string $host, string $path, string $body, int $created, string $nonce): array {
+    $keyid = b64(sodium_crypto_sign_publickey($pair));
+    $parameters = COVERED . ";created=$created;nonce=\"$nonce\";keyid=\"$keyid\";alg=\"ed25519\";tag=\"sm2tp-fed-1\"";
+    $sig = sodium_crypto_sign_detached(base($method, $host, $path, $body, $parameters), sodium_crypto_sign_secretkey($pair));
+    return ['Content-Digest' => content_digest($body), 'Signature-Input' => "sm2tp=$parameters", 'Signature' => 'sm2tp=:' . base64_encode($sig) . ':'];
+}
+function checked(string $host, string $method, string $path, array $fields, string $body, int $now, array &$nonces): string { // R1 to R6
+    $fields = array_change_key_case($fields);
+    if (!isset($fields['content-digest'], $fields['signature-input'], $fields['signature'])) return 'missing';
+    $form = '/^sm2tp=(' . preg_quote(COVERED, '/') . ';created=(0|[1-9]\d{0,11});nonce=("[\w-]{21}[AQgw]");keyid=("[\w-]{42}[AEIMQUYcgkosw048]")'
+        . ';alg="ed25519";tag="sm2tp-fed-1")$/D';
+    if (!preg_match($form, $fields['signature-input'], $part) || !preg_match('/^sm2tp=:([\w+\/]{86}==):$/D', $fields['signature'], $sig)) return 'form';
+    if (abs($now - (int) $part[2]) > 60) return 'stale';
+    if ($fields['content-digest'] !== content_digest($body)) return 'digest';
+    $key = unb64(trim($part[4], '"'), 32);
+    if (!verify($key, base($method, $host, $path, $body, $part[1]), base64_decode($sig[1]))) return 'signature';
+    $used = ($nonces["$part[3]$part[4]"] ?? -NEVER) > $now - 300;
+    $nonces["$part[3]$part[4]"] ??= $now;
+    return $used ? 'replay' : 'ok';
+}
+function digest(array $vector): string { // (9.4)
+    $lines = array_map(fn($e) => "$e[0] $e[1] $e[2] $e[4] $e[5]\n", array_filter($vector, fn($e) => $e[4] > $e[3]));
+    sort($lines, SORT_STRING);
+    return b64(hash('sha256', "SM2TP-FED/1 vector\n" . implode($lines), true));
+}
+function compare(array $ours, array $theirs): array { // (9.7)
+    $todo = ['pull' => [], 'push' => [], 'below' => [], 'odd' => []];
+    foreach ([&$ours, &$theirs] as &$side) $side = array_combine(array_map(fn($e) => "$e[0] $e[1] $e[2]", $side), $side);
+    foreach ($theirs as $log => [$key, $st, $inc, $floor, $head, $id]) if ($head > $floor) {
+        [, , , $from, $have, $mine] = $ours[$log] ?? [0, 0, 0, 0, 0, ''];
+        if ($head > $have) $todo['pull'][] = [$key, $st, $inc, max($have, $floor) + 1, $head];
+        if ($head === $have && $id !== $mine) $todo['odd'][] = [$key, $st, $inc];
+        if ($floor < $from && $head >= $from) $todo['below'][] = [$key, $st, $inc, $floor + 1, $from];
     }
-    if (!$rules['remote']) $groups = [];
-    [$sums, $by, $since, $alone] = [[], [], 0, false];
-    foreach ($groups as $name => $orgs) {
-        $oks = array_merge(...array_values(array_map(fn($kinds) => $kinds['rcpt.ok'] ?? [], $orgs)));
-        $alive = max([0, ...array_column($oks, 'at')]);
-        $sums[$name] = ['any' => 0, 'dead' => 0, 'newest' => 0, 'oks' => $oks];
-        foreach ($orgs as $org => $kinds) foreach (array_diff_key($kinds, ['rcpt.ok' => 1]) as $kind => $all) {
-            $all = array_filter($all, fn($claim) => $claim['at'] >= $alive);
-            $value = $all ? max(array_map(fn($claim) => worth($claim, $all, $now), $all)) : 0;
-            if ($value === 0) continue;
-            $times = array_column($all, 'at');
-            $sums[$name]['any'] = max($sums[$name]['any'], $value);
-            $sums[$name]['newest'] = max($sums[$name]['newest'], ...$times);
-            $by[$org] = true;
-            $since = $since ? min($since, ...$times) : min($times);
-            if ($kind !== 'rcpt.hard') continue;
-            $sums[$name]['dead'] = max($sums[$name]['dead'], $value);
-            $alone = $alone || $value >= $rules['suppress'] && $trust[$org]['level'] === 'sole';
+    foreach ($ours as $log => [$key, $st, $inc, $floor, $head]) if ($head > ($known = $theirs[$log][4] ?? 0))
+        $todo['push'][] = [$key, $st, $inc, max($known, $floor) + 1, $head];
+    $order = fn($e) => [$e[1] !== 'c', unb64($e[0]), $e[1], $e[2]];
+    foreach (['pull', 'push'] as $what) usort($todo[$what], fn($a, $b) => $order($a) <=> $order($b));
+    return $todo;
+}
+/** A session that $ours starts; $refuse: organisations that each side does not want. Returns the questions. */
+function session(Node $ours, Node $theirs, array $refuse, int $now): array {
+    $asked = [['/fed/v1/vector', encode(array_filter(['digest' => digest($ours->vector()), 'refuse' => $refuse['ours']]))]];
+    if (digest($ours->vector()) === digest($theirs->vector())) return $asked;
+    $offered = array_filter($theirs->vector(), fn($e) => !in_array(b64($theirs->logs["$e[0] $e[1] $e[2]"]->org), $refuse['ours'], true));
+    $pull = function (array $want) use (&$asked, $theirs): array {
+        $asked[] = ['/fed/v1/pull', encode(['want' => $want])];
+        return array_merge(...array_map($theirs->lines(...), $want));
+    };
+    $todo = compare($ours->vector(), $offered);
+    foreach ($todo['odd'] as $log) {
+        [$mine, $yours] = [$ours->logs[implode(' ', $log)], $theirs->logs[implode(' ', $log)]];
+        [$same, $other, $found] = [max($mine->floor, $yours->floor), $yours->head + 1, []];
+        for ($at = $yours->head; $other - $same > 1; $at = intdiv($same + $other, 2)) {
+            $line = $pull([[...$log, $at, $at]]);
+            if (event_id(rtrim(substr($line[0], 87), "\n")) === ((array) $mine->at[$at])['id']) $same = $at;
+            else [$other, $found] = [$at, $line];
         }
+        $ours->take($found, $now);
     }
-    $e = evidence($sums, 'any');
-    $deaths = count(array_filter(array_column($sums, 'dead')));
-    [$outcome, $rule] = match (true) {
-        $hard > $ok && $now - $hard <= 180 * DAY => ['suppress', 'D2'],
-        $ok > 0 && $ok >= $hard && $ok > max([0, ...array_column($sums, 'newest')]) => ['allow', 'D1'],
-        evidence($sums, 'dead') >= $rules['suppress'] && ($deaths >= $rules['quorum'] || $alone) => ['suppress', 'D3'],
-        $e >= $rules['caution'] => ['caution', 'D4'],
-        default => ['allow', 'D5'],
-    };
-    ksort($by, SORT_STRING);
-    return ['outcome' => $outcome, 'rule' => $rule, 'e' => $e, 'by' => array_map(strval(...), array_keys($by)), 'since' => $since];
-}
-function worth(array $claim, array $all, int $now): int {
-    $times = array_column($all, 'at');
-    $count = array_sum(array_map(fn($one) => $one['body']['cnt'] ?? 1, $all));
-    [$factor, $days, $at] = match (true) {
-        $claim['k'] === 'rcpt.hard' => [$claim['body']['via'] === 'smtp' ? 1000 : 700, 90, $claim['at']],
-        $claim['k'] === 'rcpt.complaint' => [800, 90, max($times)],
-        $count >= 5 && max($times) - min($times) >= 5 * DAY => [500, 10, max($times)],
-        default => [100, 3, max($times)],
-    };
-    return decay(intdiv($claim['w'] * $factor, 1000), max(0, $now - $at), $days * DAY);
-}
-function evidence(array $groups, string $q): int { // (10.3) E(q)
-    $sum = array_sum(array_column($groups, $q));
-    $relief = 0;
-    foreach ($groups as $group) $relief += max([0, ...array_map(fn($ok) => min($ok['w'],
-        array_sum(array_map(fn($g) => $g['newest'] < $ok['at'] ? $g[$q] : 0, $groups))), $group['oks'])]);
-    return max(0, $sum - $relief);
-}
-
-// --- 14: answers to vectors ----------------------------------------------------------------------------------------
-function bytes(array $spelled): string { // each character is one byte
-    $text = ($spelled['before'] ?? '') . str_repeat($spelled['text'], $spelled['times'] ?? 1) . ($spelled['after'] ?? '');
-    return iconv('UTF-8', 'ISO-8859-1', $text);
-}
-function keys(array $in): array {
-    if ($in['do'] === 'verify')
-        return ['valid' => verify(hex2bin($in['key']), $in['context'] . hex2bin($in['message']), hex2bin($in['signature']))];
-    $pair = sodium_crypto_sign_seed_keypair(hex2bin($in['seed']));
-    if ($in['do'] === 'public') return ['public' => bin2hex(sodium_crypto_sign_publickey($pair))];
-    $signed = sodium_crypto_sign_detached($in['context'] . hex2bin($in['message']), sodium_crypto_sign_secretkey($pair));
-    return ['signature' => bin2hex($signed)];
-}
-function canonical(array $in): array {
-    if (isset($in['b64'])) return ['hex' => bin2hex(unb64($in['b64'], $in['length']))];
-    decode(bytes($in));
-    return ['code' => 'ok'];
-}
-function stub(string $line): array {
-    need(preg_match('/^- ([\w-]{43}) ([chs]) (0|[1-9]\d{0,15}) ([1-9]\d{0,15}) ([\w-]{43})\n$/D', $line, $part) === 1);
-    need(timely((int) $part[3]) && (int) $part[4] <= 9007199254740991);
-    return ['key' => unb64($part[1], 32), 'st' => $part[2], 'inc' => (int) $part[3], 'seq' => (int) $part[4], 'id' => unb64($part[5], 32)];
-}
-function event(array $in): array {
-    if ($in['do'] === 'stub') return ['code' => 'ok', 'id' => b64(stub(bytes($in['line']))['id'])];
-    if ($in['do'] === 'read') {
-        $e = new Event(bytes($in['line']), $in['net']);
-        need($e->authentic(), 'bad-sig');
-        return ['code' => 'ok', 'id' => b64($e->id), 'weight' => weighty($e)];
-    }
-    $pair = sodium_crypto_sign_seed_keypair(hex2bin($in['seed']));
-    $json = encode($in['header'] + ['v' => 1, 'key' => b64(sodium_crypto_sign_publickey($pair)), 'b' => $in['body']]);
-    $line = b64(sodium_crypto_sign_detached(EVENT . $json, sodium_crypto_sign_secretkey($pair))) . " $json\n";
-    return ['code' => 'ok', 'line' => (new Event($line, $in['header']['net']))->line];
-}
-function addr(array $in): array {
-    $canon = canon($in['address']);
-    need($canon !== null, 'not-shareable');
-    return ['canon' => $canon, 'tags' => array_map(fn($hex) => ['pk' => b64(pepper_id(hex2bin($hex))),
-        'r' => b64(tag(hex2bin($hex), 'rcpt', $canon)), 's' => b64(tag(hex2bin($hex), 'send', $canon))], $in['peppers'])];
-}
-function decision(array $in): array {
-    $claims = array_map(fn($c) => $c + ['body' => $c['b']], array_column($in['claims'], null, 'id'));
-    $rules = ($in['rules'] ?? []) + ['caution' => 70000, 'suppress' => 150000, 'quorum' => 2, 'remote' => true];
-    $own = [$in['own']['hard'] ?? 0, $in['own']['ok'] ?? 0];
-    return decide($claims, $own, array_column($in['trust'], null, 'org'), $in['now'], $rules);
-}
-function logs(array $in): array {
-    $orgs = array_map(unb64(...), $in['admit']);
-    sort($orgs, SORT_STRING);
-    [$node, $codes] = [new Node('test', $orgs), []];
-    foreach ($in['steps'] as ['now' => $now, 'lines' => $lines]) {
-        $node->sweep($now);
-        $codes[] = $node->take(array_map(fn($line) => bytes(['text' => $line]) . "\n", $lines), $now);
-    }
-    return ['codes' => $codes] + $node->shown();
-}
-const GROUPS = ['chain' => 'logs', 'fork' => 'logs', 'keysmgmt' => 'logs', 'time' => 'logs', 'keys' => 'keys', 'canon' => 'canonical', 'event' => 'event', 'addr' => 'addr', 'decide' => 'decision'];
-ini_set('display_errors', 'stderr');
-while (($question = fgets(STDIN)) !== false) {
-    $q = json_decode($question, true, 512) ?? json_decode(preg_replace('/\\\\u[dD][89a-fA-F]../', '\\u0000', $question), true);
-    try {
-        $reply = isset(GROUPS[$q['group']]) ? ['expect' => GROUPS[$q['group']]($q['input'])] : ['skip' => 'not done here'];
-    } catch (Refused $refusal) {
-        $reply = ['expect' => ['code' => $refusal->wire]];
-    }
-    echo json_encode($reply, JSON_UNESCAPED_SLASHES | JSON_THROW_ON_ERROR), "\n";
+    if ($todo['pull']) $ours->take($pull($todo['pull']), $now);
+    $push = array_filter(compare($ours->vector(), $offered)['push'], fn($e) => !in_array(b64($ours->logs["$e[0] $e[1] $e[2]"]->org), $refuse['theirs'], true));
+    if ($lines = array_merge([], ...array_map($ours->lines(...), $push))) { $asked[] = ['/fed/v1/push', implode($lines)]; $theirs->take($lines, $now); }
+    return $asked;
 }
