@@ -33,7 +33,9 @@ __all__ = [
 ]
 
 _DAY = 86400.0
-_PROBE = 14 * _DAY  # seconds between two probes of what others call dead
+_PROBE = 14 * _DAY  # seconds before the first probe of what others call dead
+_MOST_PROBES = 5
+_YEAR = 365 * 86400  # seconds
 FLOOR = 3.0  # nats of the 9 at which bounces slow a sender
 _NAMED = 3  # organisations in a refusal
 _LONGEST_NAME = 60
@@ -65,12 +67,14 @@ class ForeignSender:
 class Stop:
     """What a verdict means for one message.
 
-    ``probe`` names seconds: of several messages within them one passes as a test,
-    0 for none. ``lines`` are those of the refusal, without the code.
+    ``probe`` names a test that is due, "" without one: of all messages one passes for
+    each name, which is to be remembered for ``keep`` seconds. ``lines`` are those of
+    the refusal, without the code.
     """
 
     lines: tuple[str, ...]
-    probe: float
+    probe: str = ""
+    keep: int = 0
 
 
 def read_foreign(raw: bytes) -> Foreign | None:
@@ -112,13 +116,14 @@ def stop(
     A cautious verdict stops bulk mail only: for a day, then one message a day may
     try. A personal message always tries; it is how the truth comes out.
     """
-    age = now - found.since
+    age = max(now - found.since, 0.0)
     if found.suppress:
-        probe = _PROBE if age >= _PROBE else 0.0
+        number, keep = _probe_number(age), _YEAR
     elif bulk:
-        probe = _DAY if age >= _DAY else 0.0
+        number, keep = int(age // _DAY), 2 * int(_DAY)
     else:
         return None
+    probe = f"{int(found.since)}.{number}" if number else ""
     named = ", ".join(found.by[:_NAMED]) or "trusted hosts"
     if (more := len(found.by) - _NAMED) > 0:
         named += f" and {more} more"
@@ -130,7 +135,15 @@ def stop(
     ]
     if confirm and found.suppress:
         lines.append(f"The recipient can confirm with the link mailed from {confirm}")
-    return Stop(tuple(f"5.7.1 {_ascii(line)}" for line in lines), probe)
+    return Stop(tuple(f"5.7.1 {_ascii(line)}" for line in lines), probe, keep)
+
+
+def _probe_number(age: float) -> int:
+    """Return which probe is due: the first after 14 days, then 28, 56 ... more."""
+    number, wait = 0, _PROBE
+    while age >= wait and number < _MOST_PROBES:
+        age, wait, number = age - wait, 2 * wait, number + 1
+    return number
 
 
 def raise_floor(profile: Profile) -> None:

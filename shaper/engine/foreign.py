@@ -130,7 +130,9 @@ class ForeignWord(Watcher):
             return None
         # One message over all instances: the first that asks lets it through.
         if verdict.probe and await self._context.ours(
-            f"federation probe {folded}", int(verdict.probe), secrets.token_hex(8)
+            f"federation probe {folded} {verdict.probe}",
+            verdict.keep,
+            secrets.token_hex(8),
         ):
             self.probes += 1
             suppression.watcher.foreign("probe")

@@ -16,7 +16,8 @@ from tests.support.submit import submit
 from tests.support.waiting import poll_async
 
 SCRIPTS = sorted(path.name for path in (snippets.CONF / "postfix").glob("*.sh"))
-GUIDE = (REPOSITORY / "docs" / "postfix.md").read_text()
+DOCS = REPOSITORY / "docs"
+GUIDE = (DOCS / "postfix.md").read_text() + (DOCS / "placement-policy.md").read_text()
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
