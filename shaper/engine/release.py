@@ -107,7 +107,9 @@ class Release:
             await self._delivery.attempt(message)
             return
         if message.id in self._owed or not message.waiting:
-            await self.settle(message, {}, {})
+            ended = await self._written(message, {}, {})
+            if ended is not None:
+                await self._finish(ended)
             return
         if not message.attempts and not await self._seen(message):
             return
@@ -132,14 +134,20 @@ class Release:
         place = await self._place(message)
         if place is QueueState.HELD:
             return True
-        now = self._context.clock()
-        if now - message.submission.received < self.rules.grace:
-            # The MTA still writes it, or a milter looks at it. A clock that
-            # stepped back makes us wait longer, never forget.
-            self._held.put(replace(message, not_before=now + _AGAIN))
+        if self._may_arrive(message):
+            soon = self._context.clock() + _AGAIN
+            self._held.put(replace(message, not_before=soon))
         else:
             await self.missed(message, place)
         return False
+
+    def _may_arrive(self, message: HeldMessage) -> bool:
+        """Whether one that is not on hold may yet be: a milter looks at it, say.
+
+        A clock that stepped back makes us wait longer, never forget.
+        """
+        age = self._context.clock() - message.submission.received
+        return not message.attempts and age < self.rules.grace
 
     async def _place(self, message: HeldMessage) -> QueueState:
         ident = message.submission.client.ident
@@ -182,6 +190,23 @@ class Release:
         """
         if not message.by_mta:
             return await self._delivery.settle(message, fates, replies)
+        ended = await self._written(message, fates, replies)
+        if ended is None:
+            return False
+        try:
+            await self._finish(ended)
+        except QueueTroubleError as error:
+            # It stands; the message is at its end and comes again as such.
+            log.error("the end of held message %s must wait: %s", message.id, error)
+        return True
+
+    async def _written(
+        self,
+        message: HeldMessage,
+        fates: Mapping[int, RecipientFate],
+        replies: Mapping[int, Reply],
+    ) -> HeldMessage | None:
+        """Write down these fates and what is owed; None when it is damaged."""
         fates = {**fates, **self._owed.get(message.id, {})}
         if fates:
             try:
@@ -192,24 +217,23 @@ class Release:
                 log.error("record of held message %s is damaged: %s", message.id, error)
                 self._owed.pop(message.id, None)
                 self._held.drop(message.id)
-                return False
+                return None
         self._owed.pop(message.id, None)
         self._held.put(message)
-        try:
-            await self._finish(message)
-        except QueueTroubleError as error:
-            # It stands; the message is at its end and comes again as such.
-            log.error("the end of held message %s must wait: %s", message.id, error)
-        return True
+        return message
 
     async def _finish(self, message: HeldMessage) -> None:
         """Do in the queue what was decided; then let the record go."""
         fates, ident = set(message.fates.values()), message.submission.client.ident
+        place = QueueState.HELD
         if RecipientFate.DROPPED in fates:
-            await self.queue.drop(ident)
+            place = await self.queue.drop(ident)
         elif fates & {RecipientFate.BOUNCED, RecipientFate.EXPIRED}:
             # The bounce is the MTA's, in its words: it has the message, not we.
-            await self.queue.give_back(ident)
+            place = await self.queue.give_back(ident)
+        if place is not QueueState.HELD and self._may_arrive(message):
+            # Without its record it would stay on hold for ever.
+            raise QueueTroubleError(f"{ident} is not on hold, and may yet be")
         await self._spool.remove(message.id)
         self._held.drop(message.id, done=True)
         await self._held.unpublish(message.id)

@@ -6,6 +6,7 @@ from shaper.core.asked import HOLD, PASS, Stage
 from shaper.core.message import RecipientFate
 from shaper.core.outcome import Kind, Meaning, Outcome
 from shaper.core.ports import SpoolFullError
+from shaper.policy.queue import QueueTroubleError
 from shaper.spool.spool import Limits
 from tests.support.engine import EngineBox
 from tests.support.mta_queue import MtaQueue, offer, question
@@ -192,6 +193,50 @@ async def test_a_mute_helper_delays_what_was_decided(blocked, queue):
     await settle(blocked)
     assert queue.verbs("Q1") == {"drop": 1}
     assert len(blocked.engine.held) == 0
+
+
+@pytest.mark.parametrize("where", ["absent", "queued"])
+async def test_what_is_dropped_while_the_mta_writes_it_does_not_stay_on_hold(
+    blocked, queue, where
+):
+    await held(blocked, queue, "Q1", "a@x.test")
+    queue.held.clear()  # a milter is looking at it
+    if where == "queued":
+        queue.queued.add("Q1")
+    await blocked.control.order(blocked.change(), "drop", filter="age>=0s")
+    queue.queued.clear()
+    queue.held.add("Q1")
+    await blocked.crash()
+    await settle(blocked)
+    assert queue.verbs("Q1") == {"drop": 1}
+    assert len(blocked.engine.held) == 0
+
+
+async def test_what_is_dropped_and_never_arrived_is_forgotten(blocked, queue):
+    await held(blocked, queue, "Q1", "a@x.test")
+    queue.held.clear()
+    await blocked.control.order(blocked.change(), "drop", filter="age>=0s")
+    assert len(blocked.engine.held) == 1
+    blocked.now += 601
+    await settle(blocked)
+    assert len(blocked.engine.held) == 0
+
+
+async def test_a_mute_helper_is_not_asked_without_a_rest(blocked, queue, monkeypatch):
+    await held(blocked, queue, "Q1", "a@x.test")
+    asked = []
+
+    async def drop(queue_id):
+        asked.append(queue_id)
+        raise QueueTroubleError("the helper is away")
+
+    monkeypatch.setattr(queue, "drop", drop)
+    await blocked.control.order(blocked.change(), "drop", filter="age>=0s")
+    blocked.now += 61
+    for _ in range(4):
+        await blocked.engine.trickle.step(blocked.now)
+        await blocked.engine.trickle.settle()
+    assert len(asked) == 2
 
 
 async def test_a_full_disk_behind_a_release_releases_nothing_twice(blocked, queue):
