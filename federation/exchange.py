@@ -241,13 +241,15 @@ class Exchange:
 
     async def _session(self, org: bytes, peer: Peer) -> Report:
         target = Target(peer.url, peer.pin)
-        if why := self.stopped():
+        if self.stopped():
             # Signed requests would be stale: only ask what time it is there.
             answer = await self.client.well_known(target)
             now = decode(answer.body).get("now") if answer.status == _OK else None
             if type(now) is int:
                 self._clocks(org, now)
-            raise Unavailable(_UNAUTHORISED, why)
+            # This answer may have shown that it was the other peer who is wrong.
+            if why := self.stopped():
+                raise Unavailable(_UNAUTHORISED, why)
         try:
             return await self._dialogue(org, target)
         except Unavailable as refusal:

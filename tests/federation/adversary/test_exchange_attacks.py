@@ -160,9 +160,10 @@ async def one_byte_a_time(writer):
 
 async def endless(writer):
     writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
-    while True:
+    while not writer.transport.is_closing():
         writer.write(b"x" * 65536)
         await writer.drain()
+        await asyncio.sleep(0)  # drain alone does not let the client run
 
 
 async def bomb(writer):
