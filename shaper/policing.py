@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["apply", "server"]
 
-# Octets. Exim tells all recipients of a message in one request; a message that is
-# too large to be asked about would pass unjudged.
-_MOST_REQUEST = 4 * 1024 * 1024
+# Octets. Exim tells all recipients of a message in one request, 50,000 by default
+# (recipients_max) of 256 octets (RFC 5321 4.5.3.1.3) in base64, and its client may
+# greet with 16,000. A message that is too large to be asked about would pass unjudged.
+_MOST_REQUEST = 20 * 1024 * 1024
 # Seconds. Below the 5 that our snippets let the MTA wait: what it no longer hears
 # it does not do, and a message would be held here and not there.
 _PATIENCE = 4.0
@@ -47,5 +48,7 @@ def server(engine: Engine, logged_in: Callable[[], None]) -> PolicyServer:
         asked = question(values)
         return written(PASS) if asked is None else judged(asked)
 
-    settings = PolicySettings(max_request=_MOST_REQUEST, answer_timeout=_PATIENCE)
+    settings = PolicySettings(
+        max_request=_MOST_REQUEST, max_value=_MOST_REQUEST, answer_timeout=_PATIENCE
+    )
     return PolicyServer(handle, settings)

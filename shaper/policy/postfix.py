@@ -136,7 +136,8 @@ class _Connection(asyncio.Protocol):
         self._server = server
         self._loop = loop
         self._transport = cast("asyncio.Transport", None)
-        self._buffer = b""
+        self._buffer = bytearray()
+        self._looked = 0  # at so many octets of it: no end of a request is in them
         self.task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._heard_at = loop.time()
@@ -157,7 +158,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Collect a request, answer it; further ones wait for their turn."""
-        self._buffer = self._buffer + data if self._buffer else data
+        self._buffer += data
         self._heard_at = self._loop.time()
         if self.task is None:
             self._serve()
@@ -179,15 +180,18 @@ class _Connection(asyncio.Protocol):
         """Answer the requests that are complete."""
         settings = self._server.settings
         while self.task is None and not self._transport.is_closing():
-            end = self._buffer.find(b"\n\n")
+            end = self._buffer.find(b"\n\n", self._looked)
             if end < 0:
+                self._looked = max(len(self._buffer) - 1, 0)
                 if len(self._buffer) > settings.max_request:
                     self._refuse("a request that is too long")
                 break
             if end > settings.max_request:
                 self._refuse("a request that is too long")
                 return
-            request, self._buffer = self._buffer[:end], self._buffer[end + 2 :]
+            request = bytes(self._buffer[:end])
+            del self._buffer[: end + 2]
+            self._looked = 0
             try:
                 values = attributes(request, settings.max_value)
                 answer = self._server.handle(values)

@@ -39,6 +39,7 @@ _STAGES = {
 _PLAIN = frozenset({"request", "protocol_state"})
 _MOST_DIGITS = 18
 _UID = 10  # digits of a 32-bit number
+_MOST_HELO = 255  # octets of a domain (RFC 5321 4.5.3.1.2); Exim takes any length
 # What could end an answer's line, or be taken for more than text.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -96,7 +97,7 @@ def question(values: Mapping[str, str]) -> Question | None:
         client=Client(
             address=values.get("client_address", ""),
             name="" if name == "unknown" else name,
-            helo=values.get("helo_name", ""),
+            helo=values.get("helo_name", "")[:_MOST_HELO],
             protocol=values.get("protocol_name", ""),
             source="LOCAL" if local else "",
             ident=values.get("queue_id", ""),

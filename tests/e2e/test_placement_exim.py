@@ -39,12 +39,12 @@ def commands(heading):
 class Host(SimpleNamespace):
     """``exim``, ``daemon``, ``helper``, ``hop``, and ``sent`` by Message-ID."""
 
-    async def send(self, *recipients, sender=None):
+    async def send(self, *recipients, sender=None, helo="laptop"):
         """Hand in a message to each over one connection, after a login."""
 
         def work():
             with smtplib.SMTP("127.0.0.1", self.exim.port, timeout=60) as client:
-                client.ehlo()
+                client.ehlo(helo)
                 client.user, client.password = ALICE.login, ALICE.password
                 client.auth("PLAIN", client.auth_plain)
                 for one in recipients:
@@ -216,6 +216,13 @@ async def test_without_the_daemon_mail_passes_and_without_the_helper_it_waits():
         way.daemon.start()
         await way.settled()
         assert way.arrived() == Counter(dict.fromkeys(way.sent, 1))
+
+
+async def test_no_greeting_is_too_long_to_be_judged():
+    async with host() as way:
+        await way.daemon.change("block", sender=WHO)
+        await way.send("a@example.net", sender="b@example.net", helo="x" * 7000)
+        assert len(way.frozen()) == len(way.daemon.held()) == 1
 
 
 async def test_mail_of_strangers_is_not_asked_about():

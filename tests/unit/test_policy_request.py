@@ -33,7 +33,7 @@ def wire(values):
 
 
 def asked(values):
-    return question(attributes(wire(values), 4096))
+    return question(attributes(wire(values), 32768))
 
 
 def b64(text):
@@ -87,6 +87,10 @@ def test_local_mail_of_exim_has_its_user():
     plain = {"request": "mailshaper_policy", "protocol_state": "NOT-SMTP"}
     q = asked(plain | {"userid": b64("33"), "recipients": b64("a@b.test")})
     assert (q.stage, q.userid, q.client.source) == (Stage.END, "33", "LOCAL")
+
+
+def test_a_long_greeting_is_cut_and_not_refused():
+    assert len(exim(helo_name="x" * 12000).client.helo) == 255
 
 
 def test_a_userid_belongs_to_local_mail_only():
