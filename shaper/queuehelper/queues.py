@@ -28,6 +28,7 @@ _TIME_LIMIT = 30.0  # seconds; a command takes some hundredths
 _MOST_OUTPUT = 256 * 1024  # octets that are read of a command
 _NO_FILE = f"spool read error: {os.strerror(errno.ENOENT)}"
 _SHOWN = 200  # characters of a failed command's words in our answer
+_MOST_DELIVERIES = 20  # of Exim that we start and that are under way at once
 
 
 class FailedError(Exception):
@@ -159,6 +160,8 @@ class Exim:
         """Take the binary, and a configuration file other than its own."""
         self._program = str(program)
         self._config = ["-C", str(config)] if config else []
+        self._deliveries: list[subprocess.Popen[bytes]] = []
+        self._queue_run: subprocess.Popen[bytes] | None = None
 
     def well_formed(self, queue_id: str) -> bool:
         """Whether this is an old or a new message id (spec, 3.4)."""
@@ -199,10 +202,21 @@ class Exim:
             if self._state(queue_id) == HELD:
                 raise FailedError(f"exim -Mt {code}: {words[:_SHOWN]}")
             return False
-        # Not waited for: a slow host may take minutes. Should it not start, the
-        # next queue run takes the message.
-        _start(self._program, *self._config, "-Mc", queue_id)
+        self._deliver(queue_id)
         return True
+
+    def _deliver(self, queue_id: str) -> None:
+        """Start a delivery and do not wait: a slow host may take minutes.
+
+        Of very many at once, the others go one after the other, by a queue run: ours,
+        or the next of Exim's own for what ours came too early to see.
+        """
+        self._deliveries = [one for one in self._deliveries if one.poll() is None]
+        if len(self._deliveries) < _MOST_DELIVERIES:
+            started = self._start("-Mc", queue_id)
+            self._deliveries += [started] if started else []
+        elif self._queue_run is None or self._queue_run.poll() is not None:
+            self._queue_run = self._start("-q")
 
     def requeue(self, queue_id: str) -> bool:
         """Release it: Exim gives up on hosts, not on the age of a message."""
@@ -226,6 +240,21 @@ class Exim:
 
     def _run(self, *arguments: str) -> tuple[int, str]:
         return _run(self._program, *self._config, *arguments)
+
+    def _start(self, *arguments: str) -> subprocess.Popen[bytes] | None:
+        """Start a command that goes on without us."""
+        try:
+            return subprocess.Popen(  # noqa: S603 - an id was checked, no shell
+                [self._program, *self._config, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=_ENVIRONMENT,
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError:
+            return None
 
 
 def _run(*command: str) -> tuple[int, str]:
@@ -255,19 +284,3 @@ def _run(*command: str) -> tuple[int, str]:
     finally:
         os.close(descriptor)
     return status, words.decode("ascii", "replace")
-
-
-def _start(*command: str) -> None:
-    """Start a command that goes on without us."""
-    try:
-        subprocess.Popen(  # noqa: S603 - an id was checked, no shell
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=_ENVIRONMENT,
-            cwd="/",
-            start_new_session=True,
-        )
-    except OSError:
-        return

@@ -109,6 +109,25 @@ def test_no_address_can_say_that_a_message_is_frozen(monkeypatch):
     assert found == {going: "queued", frozen: "held", absent: "absent"}
 
 
+def test_many_releases_start_a_bounded_number_of_deliveries(monkeypatch):
+    started = []
+
+    class Slow:
+        def poll(self):
+            return None
+
+    def start(_exim, *arguments):
+        started.append(arguments)
+        return Slow()
+
+    monkeypatch.setattr(Exim, "_run", lambda *_: (0, ""))
+    monkeypatch.setattr(Exim, "_start", start)
+    exim = Exim(Path("/nowhere"))
+    for number in range(60):
+        assert exim.release(f"1xWIUL-0000{number:02}-00")
+    assert [one[0] for one in started] == ["-Mc"] * 20 + ["-q"]
+
+
 def test_it_imports_the_standard_library_and_itself_only():
     found = set()
     for path in HOME.glob("*.py"):
