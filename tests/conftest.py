@@ -1,11 +1,14 @@
 """Fixtures every test may ask for, and how hard Hypothesis tries."""
 
 import os
+import subprocess
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support import needs
 from tests.support.nexthop import NextHop
 from tests.support.redis_server import RedisServer
 
@@ -47,3 +50,18 @@ async def next_hop() -> AsyncIterator[NextHop]:
     """A next hop that accepts everything until it is told otherwise."""
     async with NextHop() as hop:
         yield hop
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file with a key and a self-signed certificate for 127.0.0.1."""
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    command = [needs.program("openssl"), "req", "-x509", "-nodes", "-days", "2"]
+    command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    key = path.with_suffix(".key")
+    subprocess.run(
+        [*command, "-keyout", key, "-out", path], check=True, capture_output=True
+    )
+    path.write_bytes(path.read_bytes() + key.read_bytes())
+    return path

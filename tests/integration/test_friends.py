@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import ssl
-import subprocess
 from dataclasses import replace
 
 import pytest
@@ -19,7 +18,6 @@ from shaper.smtp.friend import FriendSession
 from shaper.smtp.ingress import Ingress
 from shaper.smtp.routing import Hops
 from shaper.smtp.settings import ForwardSettings, FriendAccount, IngressSettings
-from tests.support import needs
 from tests.support.engine import EngineBox
 from tests.support.gate import RawClient
 from tests.support.nexthop import NextHop
@@ -27,20 +25,6 @@ from tests.support.nexthop import NextHop
 CONTENT = b"From: Ada <ada@asso.example>\r\nSubject: hi\r\n\r\nhello\r\n.\r\n"
 _OPEN = []
 ACCOUNT = FriendAccount("secret", frozenset({"asso.example"}))
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    command = [needs.program("openssl"), "req", "-x509", "-nodes", "-days", "2"]
-    command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
-    key = path.with_suffix(".key")
-    subprocess.run(
-        [*command, "-keyout", key, "-out", path], check=True, capture_output=True
-    )
-    path.write_bytes(path.read_bytes() + key.read_bytes())
-    return path
 
 
 @pytest.fixture

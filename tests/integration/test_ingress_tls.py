@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-import subprocess
 
 import pytest
 
@@ -10,25 +9,9 @@ from shaper.core.envelope import Client, Envelope, Recipient
 from shaper.smtp.forward import NextHop as Forwarder
 from shaper.smtp.send import send
 from shaper.smtp.settings import ForwardSettings
-from tests.support import needs
 from tests.support.gate import hop_before
 
 BODY = b"Subject: hi\r\n\r\n" + b"x" * 70 + b"\r\n" * 200_000
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """Return the file with a key and a self-signed certificate for 127.0.0.1."""
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    command = [needs.program("openssl"), "req", "-x509", "-nodes", "-days", "2"]
-    command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
-    key = path.with_suffix(".key")
-    subprocess.run(
-        [*command, "-keyout", key, "-out", path], check=True, capture_output=True
-    )
-    path.write_bytes(path.read_bytes() + key.read_bytes())
-    return path
 
 
 @pytest.fixture
