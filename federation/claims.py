@@ -175,15 +175,22 @@ class Claims(Tables):
         They are asked for from other peers; the chain tells whether the event
         that comes is the right one.
         """
-        stubs = self.rows(
-            "SELECT key, st, inc, seq, ev.id, org FROM ev JOIN log ON log.id=ev.log"
-            " WHERE raw IS NULL AND seq<=stop ORDER BY n LIMIT ?",
-            10 * limit,
-        )
-        erased = self.erasures([row[4] for row in stubs])
-        found = [
-            (LogKey(key, st, inc), seq)
-            for key, st, inc, seq, ident, org in stubs
-            if (ident, org) not in erased
-        ]
+        found: list[tuple[LogKey, int]] = []
+        last = 0
+        while len(found) < limit:
+            stubs = self.rows(
+                "SELECT key, st, inc, seq, ev.id, org, n FROM ev"
+                " JOIN log ON log.id=ev.log"
+                " WHERE raw IS NULL AND seq<=stop AND n>? ORDER BY n LIMIT 1000",
+                last,
+            )
+            if not stubs:
+                break
+            last = stubs[-1][6]
+            erased = self.erasures([row[4] for row in stubs])
+            found += [
+                (LogKey(key, st, inc), seq)
+                for key, st, inc, seq, ident, org, _ in stubs
+                if (ident, org) not in erased
+            ]
         return found[:limit]

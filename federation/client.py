@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 import zlib
 from dataclasses import dataclass
 from functools import partial
@@ -36,6 +37,8 @@ COMPRESS_FROM: Final = 512
 """Octets below which compression saves nothing."""
 _CHUNK = 1 << 16
 _CONNECT = 15
+_SESSION = 900.0
+"""Seconds: who answers everything at the last moment holds up nobody else."""
 
 
 class Unreachable(Exception):  # noqa: N818 - the name says what happened
@@ -70,8 +73,6 @@ class Client:
         self.signer = signer
         self.limits = limits
         self.clock = clock
-        self.wire_sent = 0
-        self.wire_received = 0
 
     async def converse(
         self,
@@ -89,8 +90,11 @@ class Client:
         """
         try:
             async with self.connect(target) as http:
+                end = time.monotonic() + _SESSION
                 step = await inside(lambda: _send(dialogue, None))
                 while isinstance(step, Ask):
+                    if time.monotonic() > end:
+                        raise Unreachable("the session took too long")
                     answer = await self.ask(http, target, step, wait=wait)
                     wait = 0
                     step = await inside(partial(_send, dialogue, answer))
@@ -137,7 +141,6 @@ class Client:
             created=self.clock(),
             nonce=os.urandom(httpsig.NONCE),
         )
-        self.wire_sent += len(body)
         return await self._request(
             http, "POST", target.url.rstrip("/") + ask.path, headers, body, wait
         )
@@ -184,7 +187,6 @@ class Client:
         raw = bytearray()
         async for chunk in response.content.iter_chunked(_CHUNK):
             raw += chunk
-            self.wire_received += len(chunk)
             if len(raw) > self.limits.batch_bytes + LONGEST_PROOF:
                 connection = response.connection
                 if connection is not None and connection.transport is not None:

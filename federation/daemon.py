@@ -34,7 +34,7 @@ __all__ = ["EX_CONFIG", "EX_OSERR", "Daemon", "run"]
 
 EX_CONFIG, EX_OSERR = 78, 71
 _TICK = 1.0
-_SETTLE = 60.0  # seconds after which own events no longer wait for every peer
+_SETTLE = 900.0  # seconds after which own events no longer wait for a peer
 
 log = logging.getLogger("mailshaper.federation")
 

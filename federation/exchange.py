@@ -83,8 +83,8 @@ class Exchange:
 
     ``replica`` is used in a thread of its own: its store has a connection of its
     own, too. ``clock`` gives Unix time. ``own`` is asked once for each peer whether
-    it knows more of us than we do. ``settled`` is set when every peer was tried
-    once: own events should wait for it.
+    it knows more of us than we do. ``settled`` is set when every peer was tried and
+    one was heard: own events should wait for it.
     """
 
     def __init__(
@@ -113,7 +113,8 @@ class Exchange:
         self._random = SystemRandom()
         self._memory: dict[bytes, Memory] = {}
         self._targets: dict[bytes, Peer] = {}
-        self._asked: set[bytes] = set()
+        self._tried: set[bytes] = set()
+        self._heard: set[bytes] = set()
         self._noted: dict[bytes, tuple[int, str]] = {}
         self._counter = -1
         self._wake = asyncio.Event()
@@ -186,7 +187,7 @@ class Exchange:
                 if org not in self._polls or self._polls[org].done():
                     self._polls[org] = asyncio.create_task(self._poll(org))
         self._noticed(counter, None)
-        if set(self._targets) <= self._asked:
+        if set(self._targets) <= self._tried and (self._heard or not self._targets):
             self.settled.set()
 
     def _noticed(self, counter: int, source: bytes | None) -> None:
@@ -229,7 +230,7 @@ class Exchange:
             state.problem = "an error of this program: see the log"
         if report is not None:
             self._good(org, state, report)
-        self._asked.add(org)
+        self._tried.add(org)
         self._schedule.done(
             org,
             time.monotonic(),
@@ -265,13 +266,15 @@ class Exchange:
 
     async def _dialogue(self, org: bytes, target: Target) -> Report:
         memory = self._memory.setdefault(org, Memory())
-        dialogue = session(self.replica, org, memory, self._clock, heard=self._heard)
-        return await self.client.converse(target, dialogue, self.inside)
-
-    def _heard(self, org: bytes, memory: Memory) -> None:
-        """Look, before the first pull, whether a peer knows more of us than we do."""
-        if self._own is not None and org not in self._asked:
-            self._own.check(list(memory.theirs.values()), self._clock())
+        dialogue = session(self.replica, org, memory, self._clock)
+        report = await self.client.converse(target, dialogue, self.inside)
+        if (own := self._own) is not None and org not in self._heard:
+            # What it had of us and we had not has come back, and is continued. If
+            # not all came, our log is not; what it only claimed to have is forgotten.
+            theirs, now = list(memory.theirs.values()), self._clock()
+            await self.inside(lambda: own.check(theirs, now))
+        self._heard.add(org)
+        return report
 
     def _good(self, org: bytes, state: PeerState, report: Report) -> None:
         state.seen = self._clock()

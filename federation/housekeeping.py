@@ -72,15 +72,24 @@ def _truncate(store: Store, log: Log, before: int, step: int) -> int:
 
 def erase(store: Store, *, step: int = _STEP) -> int:
     """Empty the events whose origin asks to erase them; return how many."""
+    gone: list[tuple[int]] = []
+    last = b""
     with store.writing():
-        rows = store.rows(
-            "SELECT ev.n, ev.id, org FROM retract JOIN ev ON ev.id=retract.target"
-            " JOIN log ON log.id=ev.log WHERE erase AND raw IS NOT NULL AND st<>'c'"
-            " AND k<>'fix.retract' LIMIT ?",
-            step,
-        )
-        due = store.erasures([ident for _, ident, _ in rows])
-        gone = [(n,) for n, ident, org in rows if (ident, org) in due]
+        # Demands that do not count stay for ever: they are walked past.
+        while not gone:
+            rows = store.rows(
+                "SELECT ev.n, ev.id, org FROM retract JOIN ev ON ev.id=retract.target"
+                " JOIN log ON log.id=ev.log WHERE target>? AND erase"
+                " AND raw IS NOT NULL AND st<>'c' AND k<>'fix.retract'"
+                " ORDER BY target LIMIT ?",
+                last,
+                step,
+            )
+            if not rows:
+                break
+            last = rows[-1][1]
+            due = store.erasures([ident for _, ident, _ in rows])
+            gone = [(n,) for n, ident, org in rows if (ident, org) in due]
         store.db.executemany(
             "UPDATE ev SET raw=NULL, sig=NULL, tag=NULL, k=NULL, weight=0 WHERE n=?",
             gone,

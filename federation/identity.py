@@ -49,7 +49,8 @@ class Identity:
     keys: frozenset[bytes]  # granted; revoked ones among them, up to their cut
     cuts: Mapping[bytes, Mapping[tuple[str, int], int]] = field(default_factory=dict)
     opened: frozenset[LogKey] = frozenset()
-    # Beyond its cut a key's forks are a thief's, not the organisation's: left out.
+    # Left out: a thief's, beyond his key's cut, and those of keys without rights,
+    # which anybody can make in any number.
     forks: Mapping[LogKey, Fork] = field(default_factory=dict)
     nextroot: bytes = b""
     conflict: bool = False  # two successors announced by one root
@@ -81,7 +82,7 @@ class Identity:
             return "two successors of one root key"
         forked = 0
         for which, fork in self.forks.items():
-            if not self.allows(which.key) or fork.seen <= self.cleared:
+            if fork.seen <= self.cleared:
                 continue
             if which.st == "c" and which.key in self.roots:
                 return "the control log is forked"
@@ -139,10 +140,11 @@ def identify(
                 key = _bytes(one, "key")
                 if key not in chain.roots[index:]:
                     _cut(cuts, key, one)
+    keys = _granted(spoken, cuts, limits)
     return Identity(
         org=org,
         roots=chain.roots,
-        keys=_granted(spoken, cuts, limits),
+        keys=keys,
         cuts=cuts,
         opened=frozenset(
             LogKey(_bytes(one, "key"), str(one.b["st"]), cast("int", one.b["inc"]))
@@ -152,8 +154,11 @@ def identify(
         forks={
             which: fork
             for which, fork in forks.items()
-            if which.key not in cuts
-            or fork.seq <= cuts[which.key].get((which.st, which.inc), 0)
+            if (which.key in keys or which.key in chain.roots)
+            and (
+                which.key not in cuts
+                or fork.seq <= cuts[which.key].get((which.st, which.inc), 0)
+            )
         },
         nextroot=chain.nextroot,
         conflict=chain.conflict,

@@ -56,14 +56,11 @@ class Limits:
     control_incarnations: int = 16  # these never expire
 
     future: int = 600  # a clock may be this much ahead
-    far_future: int = DAY  # beyond: the log is not pulled, an alarm
     parked_lines: int = 1000  # of one organisation
     parked_time: int = DAY
 
     # Stream `c` is kept whole: few events, and identity is computed from them.
     retention: Mapping[str, int] = field(default_factory=_retention)
-    erase_within: int = 3 * DAY
-
     request_age: int = 60
     nonce_memory: int = 300
     sessions: int = 4  # of one peer

@@ -17,6 +17,7 @@ import os
 import re
 import secrets
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Self
@@ -287,16 +288,17 @@ class Node:
         if root is None:
             raise NodeError(f"{self.directory / _ROOT} is not here", "copy it back")
         identity = self.store.identity(self.org)
-        if following.exists():
-            new = self._key(_NEXT)
-            if sha256(new.public).digest() != identity.nextroot:
-                raise NodeError(f"{following} is not the key that was announced")
+        new = self._key(_NEXT) if following.exists() else None
+        announced = identity.nextroot
+        if new is not None and sha256(new.public).digest() == announced:
             consent = new.sign(ROTATE, rotation_consent(self.org, new.public))
             body: dict[str, Value] = {
                 "newroot": b64(new.public),
                 "sig2": b64(consent),
             }
             self.own.append("ctl.rotate", body, now)
+            identity = self.store.identity(self.org)
+        if new is not None and new.public == identity.root:
             old = self.directory / f"{_ROOT}.old"
             old.unlink(missing_ok=True)
             old.hardlink_to(self.directory / _ROOT)
@@ -304,11 +306,14 @@ class Node:
             root = self.own.root = new
         elif root.public != identity.root:
             raise NodeError(f"{following} is not here", "copy it back")
+        elif new is not None and announced:
+            raise NodeError(f"{following} is not the key that was announced")
         said = [one for one in self.store.events("ctl.org") if one.org == self.org]
         kept = max(said, key=lambda one: (one.ts, one.seq)).body
-        after = keyfile.create(following)
-        announced = b64(sha256(after.public).digest())
-        self.own.append("ctl.org", {**kept, "nextroot": announced}, now)
+        # One that is there already was made before an interruption.
+        after = self._key(_NEXT) if following.exists() else keyfile.create(following)
+        promise = b64(sha256(after.public).digest())
+        self.own.append("ctl.org", {**kept, "nextroot": promise}, now)
 
     def _key(self, name: str) -> Signer:
         try:
@@ -363,24 +368,24 @@ class Node:
 
         Raises NodeError where there is none, or several.
         """
+        # A key first, and a beginning of one beside names: anybody may call itself
+        # by the key of another.
+        with suppress(Refused):
+            return unb64(text, 32)
         names = self._called()
         known = {row.org for row in self.store.trust_rows()} | names.keys()
         known |= {peer.org for peer in self.store.peers()} | set(self.orgs())
         found = {org for org in known if names.get(org, "") == text}
-        found = found or {org for org in known if text and b64(org) == text}
-        if not found and len(text) >= 4:  # noqa: PLR2004 - less is a guess
-            found = {org for org in known if b64(org).startswith(text)}
+        if len(text) >= 4:  # noqa: PLR2004 - less is a guess
+            found |= {org for org in known if b64(org).startswith(text)}
         if len(found) > 1:
             raise NodeError(f"{text!r} means several organisations", "write more of it")
-        if found:
-            return found.pop()
-        try:
-            return unb64(text, 32)
-        except Refused as error:
+        if not found:
             raise NodeError(
                 f"there is no organisation {text!r}",
                 "`mailshaper federation trust` lists them",
-            ) from error
+            )
+        return found.pop()
 
     def orgs(self) -> list[bytes]:
         """Return the organisations whose events are stored, in order."""

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
+import logging
 import zlib
 from collections import Counter
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
@@ -22,6 +24,7 @@ from aiohttp import web
 
 from federation import httpsig
 from federation.client import COMPRESS_FROM, inflate
+from federation.database import StoreFull
 from federation.event import LONGEST_PROOF
 from federation.service import Rates, error
 from federation.session import VECTOR, Answer, PeerFault
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 
     from federation.service import Service
 
-__all__ = ["Inside", "Server"]
+__all__ = ["Inside", "Server", "network_of"]
 
 T = TypeVar("T")
 
@@ -56,6 +59,10 @@ HEADER_TIME: Final = 30.0
 """Seconds in which a new connection must have sent a request."""
 
 _NOBODY: Final = asyncio.BaseTransport()
+_log = logging.getLogger("mailshaper.federation.server")
+# aiohttp writes a traceback for whatever is no HTTP: strangers would fill the disk.
+_http = logging.getLogger("mailshaper.federation.http")
+_http.setLevel(logging.CRITICAL + 1)
 
 
 class Server:
@@ -89,6 +96,9 @@ class Server:
         self._most = self._limits.batch_bytes + LONGEST_PROOF
         self._nonces = httpsig.Nonces(self._limits.nonce_memory)
         self._rates = rates or Rates()
+        # One bucket for all who join: strangers have no name. Each of their requests
+        # may cost hundreds of signatures.
+        self._strangers = Rates(1.0, 20)
         self._open: Counter[bytes] = Counter()
         self._waiters: set[asyncio.Event] = set()
         self._connections: dict[asyncio.BaseTransport, _Bounded] = {}
@@ -100,6 +110,7 @@ class Server:
         self._runner = web.Server(
             self._request,
             access_log=None,
+            logger=_http,
             auto_decompress=False,  # a bomb would be open before it is counted
             max_line_size=1024,
             max_field_size=1024,
@@ -146,6 +157,9 @@ class Server:
                 answer = await self._answer(request, now)
         except TimeoutError:
             answer = error(408, "the request did not come in time", now)
+        except Exception:  # noqa: BLE001 - the catch-all of a connection
+            _log.exception("a request")
+            answer = error(500, "an error of this program", now)
         self.counts[answer.status] += 1
         return self._response(request, answer)
 
@@ -155,7 +169,7 @@ class Server:
         path = request.raw_path
         if request.method == "GET" and path == WELL_KNOWN:
             return self.service.well_known(now)
-        if request.method != "POST" or "?" in path:
+        if request.method != "POST" or "?" in path or not path.isascii():
             return error(404, "no such resource", now)
         body = await self._body(request)
         if body is None:
@@ -219,13 +233,15 @@ class Server:
     async def _joining(self, signed: httpsig.Signed, body: bytes, now: int) -> Answer:
         if self._join is None:
             return error(404, "no such resource", now)
-        # One bucket for all: strangers have no name, and a secret has 128 bits.
-        if not self._rates.allow(b"join", now):
+        if not self._strangers.allow(b"", now):
             return error(429, "too many requests", now)
         if not self._nonces.use(signed.key, signed.nonce, now):
             return error(401, "replay", now)
         join = self._join
-        return await self._inside(lambda: join(body, signed.key, now))
+        try:
+            return await self._inside(lambda: join(body, signed.key, now))
+        except StoreFull:
+            return error(503, "the disk is full", now)
 
     async def _hold(self, body: bytes) -> None:
         """Wait until there is something new, or as long as the peer allows."""
@@ -271,6 +287,19 @@ class Server:
         return response
 
 
+def network_of(address: str) -> str:
+    """Return what counts as one neighbour: an IPv4 address, or an IPv6 /64."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv4Address):
+        return address
+    if found.ipv4_mapped:
+        return str(found.ipv4_mapped)
+    return found.packed[:8].hex()
+
+
 class _Bounded(asyncio.Protocol):
     """A connection within the bounds of number and age, in front of aiohttp's.
 
@@ -292,7 +321,7 @@ class _Bounded(asyncio.Protocol):
         """Count the connection, or end it at once."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - it is TCP
         name = transport.get_extra_info("peername") or ("",)
-        self.address = str(name[0])
+        self.address = network_of(str(name[0]))
         of_one = sum(one.address == self.address for one in self._others.values())
         if len(self._others) >= CONNECTIONS or of_one >= CONNECTIONS_OF_ONE:
             transport.abort()

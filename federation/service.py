@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from federation.chain import LogKey
 from federation.database import StoreFull
-from federation.errors import PEERS_FAULT, Refused
+from federation.errors import Refused
 from federation.profile import Value, b64, decode, encode, unb64
 from federation.session import PULL, PUSH, VECTOR, Answer, PeerFault, split
 from federation.sync import read_wants, refusals, where, write_vector
@@ -42,7 +42,8 @@ class Held:
 
 def error(status: int, why: str, now: int) -> Answer:
     """Return an error answer. It tells the clock: who is refused as stale sees why."""
-    return Answer(status, encode({"err": why, "now": now}))
+    text = "".join(one for one in why if " " <= one <= "~" and one not in '"\\')
+    return Answer(status, encode({"err": text, "now": now}))
 
 
 class Rates:
@@ -68,8 +69,6 @@ class Service:
     def __init__(self, replica: Replica, ready: Callable[[], str] = lambda: "") -> None:
         self.replica = replica
         self.ready = ready
-        self.faults: dict[bytes, int] = {}
-        self.codes: dict[str, int] = {}
 
     def peer_of(self, key: bytes) -> bytes | None:
         """Return the peer for which a key speaks, None if it is none of ours."""
@@ -108,7 +107,6 @@ class Service:
             if path == PUSH:
                 return self._push(body, peer, now)
         except (Refused, PeerFault) as wrong:
-            self.faults[peer] = self.faults.get(peer, 0) + 1
             return error(_BAD, str(wrong), now)
         except StoreFull:
             # Look-ups and pulls go on; who pushes tries again later.
@@ -190,11 +188,8 @@ class Service:
         codes = self.replica.take(lines, peer=b64(peer), now=now)
         wrong: list[Value] = []
         for number, code in enumerate(codes):
-            self.codes[code] = self.codes.get(code, 0) + 1
             if code != "ok":
                 wrong.append([number, code])
-            if code in PEERS_FAULT:
-                self.faults[peer] = self.faults.get(peer, 0) + 1
         reply: dict[str, Value] = {"ok": codes.count("ok")}
         if wrong:
             reply["err"] = wrong

@@ -62,6 +62,10 @@ _WANTS = 1000
 _OK = 200
 _PAUSE = {"quota": 600, "future": 3600, "refused": 3600, "unknown-org": 3600}
 _ELSE = 600
+_WANTED = 600
+"""Seconds between two questions to a peer for lines that others call erased."""
+LOGS: Final = 50_000
+"""Logs of a peer that are remembered: five times what one full vector holds."""
 _DAY = 86_400
 
 Clock: TypeAlias = Callable[[], int]
@@ -107,6 +111,7 @@ class Memory:
     refuse: set[bytes] = field(default_factory=set)
     shelf: dict[LogKey, int] = field(default_factory=dict)  # until when
     below: dict[LogKey, int] = field(default_factory=dict)
+    wanted: int = 0  # when to ask again for what others call erased
     admissible: set[LogKey] = field(default_factory=set)
     """Logs on the shelf that may be admitted when the store's epoch changes."""
     epoch: int = -1
@@ -142,19 +147,14 @@ def session(
     peer: bytes,
     memory: Memory,
     clock: Clock,
-    *,
-    heard: Callable[[bytes, Memory], None] | None = None,
 ) -> Dialogue:
     """Make both sides equal, as far as one session goes.
 
-    ``heard`` is called when the peer's vector is known and nothing pulled yet.
     Raises PeerFault, Unavailable, Refused (an answer of wrong form), and what
     the store raises.
     """
     one = _Session(replica, peer, memory, clock)
     yield from one.ask_vector()
-    if heard is not None:
-        heard(peer, memory)
     return (yield from one.run())
 
 
@@ -189,6 +189,7 @@ class _Session:
         self._reopen()
         report.counter = self.replica.store.counter()
         if report.same:
+            yield from self._wanted()
             return report
         # A second turn when control events arrived: they may admit what was not.
         for _turn in range(2):
@@ -200,6 +201,7 @@ class _Session:
                 yield from self._below(want)
             if not self._reopen():
                 break
+        yield from self._wanted()
         yield from self._push(self._compare().push)
         left = compare(self.replica.whole().logs, memory.theirs).pull
         report.behind = sum(want.last - want.first + 1 for want in left)
@@ -260,6 +262,10 @@ class _Session:
                 memory.theirs.clear()
             for entry in read_vector(value.get("vec", [])):
                 memory.theirs[LogKey(*entry[:3])] = entry
+        if len(memory.theirs) > LOGS:
+            memory.theirs.clear()
+            memory.token = ""
+            raise PeerFault(f"a peer with more than {LOGS} logs")
         memory.refuse = refusals(value.get("refuse", []))
         memory.token = token
 
@@ -390,6 +396,28 @@ class _Session:
             if not codes or codes[-1] != "ok" or last < want.first:
                 break
         self.memory.below[want.log] = self.clock() + _DAY
+
+    def _wanted(self) -> _Step:
+        """Ask for events that somebody called erased and their origin did not."""
+        memory, now = self.memory, self.clock()
+        if now < memory.wanted:
+            return
+        memory.wanted = now + _WANTED
+        wants = []
+        for log, seq in self.replica.store.wanted(_WANTS):
+            their = memory.theirs.get(log)
+            if their is not None and their.floor < seq <= their.head:
+                wants.append(Want(log, seq, seq))
+        if not wants:
+            return
+        lines, _more = yield from self._lines(wants)
+        for line in lines:
+            place = where(line)
+            if place is None or Want(*place, place.seq) not in wants:
+                raise PeerFault("a line that was not asked for")
+        for code in self.replica.take(lines, peer=self.name, now=now):
+            self.report.count(code)
+            self.report.pulled += code == "ok"
 
     def _push(self, wants: list[Want]) -> _Step:
         """Push ranges, as far as the peer wants the organisation's events."""

@@ -65,12 +65,6 @@ class Tables(Database):
                 self.drop(org)
             self.bump_epoch()
 
-    def drop_trust(self, org: bytes) -> None:
-        """Take an organisation out of the table."""
-        with self.writing():
-            self.db.execute("DELETE FROM trust WHERE org=?", (org,))
-            self.bump_epoch()
-
     def drop(self, org: bytes) -> None:
         """Delete every event of an organisation. Forks stay proven."""
         with self.writing():

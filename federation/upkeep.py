@@ -59,7 +59,8 @@ class Upkeep:
     def round(self, now: int, settled: bool) -> None:  # noqa: FBT001
         """Do what is due. ``settled``: own events may be written."""
         try:
-            if settled:
+            # Events dated by a wrong clock would be taken by nobody, for as long.
+            if settled and not self._exchange.stopped():
                 self._publish(now)
             if self._is_due("watch", now, _WATCH):
                 self._watch(now)
@@ -120,10 +121,10 @@ class Upkeep:
 
     def _minute(self, now: int) -> None:
         store = self._node.store
-        self._node.admission.retry(now)
         erased = housekeeping.erase(store)
         expired = 0
         if not self._exchange.stopped():
+            self._node.admission.retry(now)
             expired = housekeeping.expire(store, now)
             with store.writing():
                 self._node.evidence.prune(now)
