@@ -8,6 +8,7 @@ after a lost answer, ``states`` tells what became of the message.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,15 @@ class QueueState(StrEnum):
     ABSENT = "absent"  # delivered, deleted, returned, or never there
 
 
+@dataclass(slots=True, eq=False)
+class _Wanted:
+    """A release that waits for its turn; then what the helper said about it."""
+
+    queue_id: str
+    said: str = ""
+    trouble: str = ""
+
+
 class QueueHelper:
     """The helper at a socket; it holds no connection open."""
 
@@ -48,6 +58,7 @@ class QueueHelper:
         # The helper hears one after the other. A connection beyond its backlog
         # fails, and a release of everything asks for hundreds at once.
         self._turn = asyncio.Lock()
+        self._wanted: list[_Wanted] = []
 
     async def states(self, queue_ids: Iterable[str]) -> dict[str, QueueState]:
         """Tell where each message is. Raises QueueTroubleError."""
@@ -69,9 +80,40 @@ class QueueHelper:
         """Let a held message go on now.
 
         Returns HELD when this did it; else where the message was found, and
-        nothing was changed. Raises QueueTroubleError.
+        nothing was changed. Raises QueueTroubleError. What waits for its turn here
+        goes in one request with others.
         """
-        return await self._change("release", queue_id)
+        mine = _Wanted(queue_id)
+        self._wanted.append(mine)
+        try:
+            async with self._turn:
+                if mine in self._wanted:
+                    await self._release_some()
+        finally:
+            if mine in self._wanted:
+                self._wanted.remove(mine)
+        if mine.trouble:
+            raise QueueTroubleError(mine.trouble)
+        return self._changed(queue_id, mine.said)
+
+    async def _release_some(self) -> None:
+        """Ask for those that have waited longest; the turn is ours."""
+        some, self._wanted = self._wanted[:_MOST_IDS], self._wanted[_MOST_IDS:]
+        ids = list(dict.fromkeys(one.queue_id for one in some))
+        trouble = "the request to the queue helper was interrupted"
+        said: dict[str, str] = {}
+        try:
+            lines = await self._exchange(" ".join(["release", *ids]))
+            if len(ids) == 1 or lines[-1] != "done":
+                said = dict.fromkeys(ids, lines[0])
+            else:
+                said = {one: word for one, _, word in (x.partition(" ") for x in lines)}
+            trouble = ""
+        except QueueTroubleError as error:
+            trouble = str(error)
+        finally:
+            for one in some:
+                one.said, one.trouble = said.get(one.queue_id, ""), trouble
 
     async def requeue(self, queue_id: str) -> QueueState:
         """Like ``release``, with a new life time; Postfix gives it a new id."""
@@ -86,22 +128,28 @@ class QueueHelper:
         return await self._change("return", queue_id)
 
     async def _change(self, verb: str, queue_id: str) -> QueueState:
-        lines = await self._ask(f"{verb} {queue_id}")
-        word, _, rest = lines[0].partition(" ")
-        if lines == ["done"]:
+        return self._changed(queue_id, (await self._ask(f"{verb} {queue_id}"))[0])
+
+    def _changed(self, queue_id: str, said: str) -> QueueState:
+        if said == "done":
             return QueueState.HELD
-        if len(lines) == 1 and word == "not-held":
+        word, _, rest = said.partition(" ")
+        if word == "not-held":
             state = self._state(rest)
             if state is QueueState.HELD:  # it went on hold in between
                 raise QueueTroubleError(f"{queue_id} was not on hold, now it is")
             return state
-        raise QueueTroubleError(f"queue helper at {self._path}: {lines[0]}")
+        raise QueueTroubleError(f"queue helper at {self._path}: {said}")
 
     async def _ask(self, request: str) -> list[str]:
-        """Return the lines of the answer, at least one."""
+        async with self._turn:
+            return await self._exchange(request)
+
+    async def _exchange(self, request: str) -> list[str]:
+        """Return the lines of the answer, at least one; the turn is ours."""
         try:
-            async with self._turn, asyncio.timeout(self._patience):
-                answer = await self._exchange(f"{request}\n".encode("ascii"))
+            async with asyncio.timeout(self._patience):
+                answer = await self._answer(f"{request}\n".encode("ascii"))
         except TimeoutError:
             raise QueueTroubleError(
                 f"queue helper at {self._path} does not answer"
@@ -120,7 +168,7 @@ class QueueHelper:
             )
         return lines
 
-    async def _exchange(self, request: bytes) -> bytes:
+    async def _answer(self, request: bytes) -> bytes:
         reader, writer = await asyncio.open_unix_connection(str(self._path))
         try:
             writer.write(request)

@@ -13,12 +13,13 @@ the standard library only and is meant to be read in an evening. What it promise
 Protocol, ASCII, one request per connection:
 
     state ID [ID ...]    at most 50   one line "ID held|queued|absent" each, "done"
-    release ID           let it go on now
+    release ID [ID ...]  let them go on now, at most 50
     requeue ID           the same, with a new life time (Postfix gives it a new id)
     drop ID              delete it, tell nobody
     return ID            the MTA's own bounce to its sender
 
 Answers: ``done``, ``not-held queued``, ``not-held absent`` (nothing was changed),
 ``refused WHY`` (the request is no such request), ``failed WHY`` (the MTA's command
-did not do it; ask ``state`` before asking again). Asking twice changes nothing.
+did not do it; ask ``state`` before asking again). To a release of several, a line
+"ID done" or "ID not-held ..." each, then "done". Asking twice changes nothing.
 """

@@ -44,8 +44,8 @@ class Queue(Protocol):
     def states(self, queue_ids: Sequence[str]) -> dict[str, str]:
         """Return HELD, QUEUED or ABSENT of each. Raises FailedError."""
 
-    def release(self, queue_id: str) -> bool:
-        """Let it go on now; False if it is not held. Raises FailedError."""
+    def release(self, queue_ids: Sequence[str]) -> set[str]:
+        """Let them go on now; return those that were held. Raises FailedError."""
 
     def requeue(self, queue_id: str) -> bool:
         """Let it go on with a new life time; False if it is not held."""
@@ -94,27 +94,25 @@ class Postfix:
                 return HELD if queue == "hold" else QUEUED
         return ABSENT
 
-    def release(self, queue_id: str) -> bool:
-        """Move it to the deferred queue and have that message tried at once."""
-        if not self._postsuper("-H", queue_id, "released from hold"):
-            return False
-        self._hurry(queue_id)
-        return True
+    def release(self, queue_ids: Sequence[str]) -> set[str]:
+        """Move them to the deferred queue and have them tried at once."""
+        released = self._postsuper("-H", queue_ids, "released from hold")
+        self._hurry(released)
+        return released
 
     def requeue(self, queue_id: str) -> bool:
         """Send it through pickup and cleanup again; the log tells orig_id."""
-        return self._postsuper("-r", queue_id, "requeued")
+        return bool(self._postsuper("-r", [queue_id], "requeued"))
 
     def drop(self, queue_id: str) -> bool:
         """Delete it."""
-        return self._postsuper("-d", queue_id, "removed")
+        return bool(self._postsuper("-d", [queue_id], "removed"))
 
     def give_back(self, queue_id: str) -> bool:
         """Expire it now (Postfix 3.5 and later): returned, without an attempt."""
-        if not self._postsuper("-f", queue_id, "expired"):
-            return False
-        self._hurry(queue_id)
-        return True
+        expired = self._postsuper("-f", [queue_id], "expired")
+        self._hurry(expired)
+        return bool(expired)
 
     def _is_in(self, queue: str, queue_id: str) -> bool:
         directory = self._directory / queue
@@ -127,15 +125,20 @@ class Postfix:
             for found in directory.glob(depth + queue_id)
         )
 
-    def _postsuper(self, option: str, queue_id: str, deed: str) -> bool:
-        words = self._run("postsuper", option, queue_id, "hold")
-        return f"{queue_id}: {deed}" in words
+    def _postsuper(self, option: str, queue_ids: Sequence[str], deed: str) -> set[str]:
+        arguments = [word for one in queue_ids for word in (option, one)]
+        words = self._run("postsuper", *arguments, "hold")
+        return {one for one in queue_ids if f": {one}: {deed}" in words}
 
-    def _hurry(self, queue_id: str) -> None:
-        # Else it waits for the next look into the deferred queue, five minutes.
-        # Whether this works or not, it is on its way.
+    def _hurry(self, queue_ids: set[str]) -> None:
+        # Else they wait for the next look into the deferred queue, five minutes.
+        # Whether this works or not, they are on their way.
         try:
-            self._run("postqueue", "-i", queue_id)
+            if len(queue_ids) == 1:
+                self._run("postqueue", "-i", *queue_ids)
+            elif queue_ids:
+                # That look, now (qmgr(8), TRIGGERS): it takes what is due.
+                self._run("postkick", "public", "qmgr", "D")
         except FailedError:
             return
 
@@ -195,8 +198,11 @@ class Exim:
     def _state(self, queue_id: str) -> str:
         return self.states([queue_id])[queue_id]
 
-    def release(self, queue_id: str) -> bool:
-        """Thaw it and start a delivery that respects retry times."""
+    def release(self, queue_ids: Sequence[str]) -> set[str]:
+        """Thaw them and start deliveries that respect retry times."""
+        return {one for one in queue_ids if self._release(one)}
+
+    def _release(self, queue_id: str) -> bool:
         code, words = self._run("-Mt", queue_id)
         if code:
             if self._state(queue_id) == HELD:
@@ -220,7 +226,7 @@ class Exim:
 
     def requeue(self, queue_id: str) -> bool:
         """Release it: Exim gives up on hosts, not on the age of a message."""
-        return self.release(queue_id)
+        return self._release(queue_id)
 
     def drop(self, queue_id: str) -> bool:
         """Delete it."""

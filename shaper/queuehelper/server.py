@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST_IDS", "answer", "serve"]
 
-MOST_IDS = 50  # of one "state": bounded work for one request
+MOST_IDS = 50  # of one "state" or "release": bounded work for one request
 _LONGEST_REQUEST = 2048  # octets: 50 ids of 32 and a verb are fewer
 _PATIENCE = 5.0  # seconds for the request to come and the answer to go
 
@@ -68,22 +68,17 @@ def _serve_one(
     request = line[:-1].decode("ascii", "replace")
     said = answer(request, queue)
     if not request.startswith("state "):
-        say(f"{request!a}: {said}")
+        say(f"{request!a}: {said!a}")
     connection.sendall(f"{said}\n".encode("ascii", "replace"))
 
 
 def answer(request: str, queue: Queue) -> str:  # noqa: PLR0911 - one per outcome
     """Do what a request asks and return the answer, without the last line end."""
     verb, *ids = request.split(" ")
-    deeds = {
-        "release": queue.release,
-        "requeue": queue.requeue,
-        "drop": queue.drop,
-        "return": queue.give_back,
-    }
-    if verb != "state" and verb not in deeds:
+    alone = {"requeue": queue.requeue, "drop": queue.drop, "return": queue.give_back}
+    if verb not in {"state", "release", *alone}:
         return "refused unknown request"
-    if not 1 <= len(ids) <= (MOST_IDS if verb == "state" else 1):
+    if not 1 <= len(ids) <= (1 if verb in alone else MOST_IDS):
         return "refused number of queue ids"
     if not all(queue.well_formed(one) for one in ids):
         return "refused not a queue id"
@@ -91,8 +86,15 @@ def answer(request: str, queue: Queue) -> str:  # noqa: PLR0911 - one per outcom
         if verb == "state":
             found = queue.states(ids)
             return "\n".join([*(f"{one} {found[one]}" for one in ids), "done"])
-        if deeds[verb](ids[0]):
-            return "done"
-        return f"not-held {queue.states(ids)[ids[0]]}"
+        if verb == "release":
+            done = queue.release(ids)
+        else:
+            done = set(ids) if alone[verb](ids[0]) else set()
+        left = [one for one in ids if one not in done]
+        found = queue.states(left) if left else {}
+        said = ["done" if one in done else f"not-held {found[one]}" for one in ids]
     except (FailedError, OSError) as error:  # OSError: the queue cannot be looked at
         return "failed " + " ".join(str(error).split())
+    if len(ids) == 1:
+        return said[0]
+    return "\n".join([*map(" ".join, zip(ids, said, strict=True)), "done"])

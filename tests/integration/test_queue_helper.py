@@ -171,7 +171,7 @@ async def test_many_states_need_few_requests():
         found = await queue.helper.states([*ids, *ids])
         assert found == dict.fromkeys(ids, QueueState.ABSENT)
         with pytest.raises(QueueTroubleError, match="refused number of queue ids"):
-            await queue.helper.release("1xWIUL-0005vW-00 1xWIUL-0005vW-01")
+            await queue.helper.drop("1xWIUL-0005vW-00 1xWIUL-0005vW-01")
         with pytest.raises(QueueTroubleError, match="refused not a queue id"):
             await queue.helper.states(["ALL"])
 
@@ -182,6 +182,47 @@ async def test_many_may_ask_at_once():
         asked = (queue.helper.states([one]) for one in ids)
         found = await asyncio.gather(*asked)
         assert all(set(one.values()) == {QueueState.ABSENT} for one in found)
+
+
+@pytest.mark.parametrize(("make", "options"), QUEUES)
+async def test_many_releases_go_in_few_requests(make, options):
+    async with make(**options) as queue:
+        *going, staying = await hold(queue, 13)
+        asked = [*going, ABSENT_ID[queue.name]]
+        found = await asyncio.gather(*map(queue.helper.release, asked))
+        assert found == [QueueState.HELD] * 12 + [QueueState.ABSENT]
+        lines = queue.process.journal.read_text().splitlines()
+        assert len([one for one in lines if "'release " in one]) == 2
+        await queue.hop.wait_for(12)
+        await poll_async(lambda: set(queue.ids()) == {staying}, "an empty queue")
+        assert len(queue.hop.transactions) == 12
+
+
+async def test_one_that_no_longer_waits_leaves_the_others_their_answer(tmp_path):
+    heard = []
+
+    async def helper(reader, writer):
+        heard.append(await reader.readline())
+        if len(heard) == 2:
+            await reader.read()  # until whoever asks has gone
+        lines = [f"{one} done" for one in heard[-1].decode().split()[1:]]
+        lines = [*lines, "done"] if len(lines) > 1 else ["done"]
+        writer.write("".join(f"{one}\n" for one in lines).encode())
+        writer.close()
+
+    async with await asyncio.start_unix_server(helper, tmp_path / "s") as server:
+        client = QueueHelper(tmp_path / "s")
+        ids = [f"1xWIUL-0005vW-{number:02}" for number in range(120)]
+        tasks = [asyncio.create_task(client.release(one)) for one in ids]
+        await poll_async(lambda: len(heard) == 2, "the second request")
+        tasks[1].cancel()
+        said = await asyncio.gather(*tasks, return_exceptions=True)
+        server.close()
+    assert [len(one.split()) - 1 for one in heard] == [1, 50, 50, 19]
+    assert said[0] is QueueState.HELD
+    assert isinstance(said[1], asyncio.CancelledError)
+    assert {type(one) for one in said[2:51]} == {QueueTroubleError}
+    assert set(said[51:]) == {QueueState.HELD}
 
 
 async def test_another_user_is_not_heard():

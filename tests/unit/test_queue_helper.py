@@ -40,6 +40,10 @@ class Recorder:
 
         return do
 
+    def release(self, queue_ids):
+        self.done.append(("release", *queue_ids))
+        return set(queue_ids) - {"4jZTvv5zzzzJrJg"}
+
     def __getattr__(self, name):
         return self._deed(name)
 
@@ -67,10 +71,11 @@ def test_both_forms_of_both_servers(mta, queue_id):
     "request_line",
     [
         "", "state", "release", "release ", "release 4jZTvv5wwCzJrJf -d",
-        "release 4jZTvv5wwCzJrJf 4jZTvv5xtxzJrJg", "delete 4jZTvv5wwCzJrJf",
+        "drop 4jZTvv5wwCzJrJf 4jZTvv5xtxzJrJg", "delete 4jZTvv5wwCzJrJf",
         "RELEASE 4jZTvv5wwCzJrJf", "drop ALL", "give_back 4jZTvv5wwCzJrJf",
         "state 4jZTvv5wwCzJrJf ALL", "release\t4jZTvv5wwCzJrJf",
         "state " + " ".join(["4jZTvv5wwCzJrJf"] * 51),
+        "release " + " ".join(["4jZTvv5wwCzJrJf"] * 51),
         "drop 4jZTvv5wwCzJrJf\ndrop 4jZTvv5xtxzJrJg",
     ],
 )  # fmt: skip
@@ -93,6 +98,15 @@ def test_a_verb_does_its_deed_and_no_other(verb, deed):
     queue = Recorder()
     assert answer(f"{verb} 4jZTvv5wwCzJrJf", queue) == "done"
     assert queue.done == [(deed, "4jZTvv5wwCzJrJf")]
+
+
+def test_many_are_released_by_one_request():
+    queue = Recorder()
+    ids = ["4jZTvv5wwCzJrJf", "4jZTvv5zzzzJrJg"]
+    assert answer(" ".join(["release", *ids]), queue).split("\n") == [
+        f"{ids[0]} done", f"{ids[1]} not-held held", "done",
+    ]  # fmt: skip
+    assert queue.done == [("release", *ids), ("state", ids[1:])]
 
 
 def test_no_address_can_say_that_a_message_is_frozen(monkeypatch):
@@ -123,8 +137,8 @@ def test_many_releases_start_a_bounded_number_of_deliveries(monkeypatch):
     monkeypatch.setattr(Exim, "_run", lambda *_: (0, ""))
     monkeypatch.setattr(Exim, "_start", start)
     exim = Exim(Path("/nowhere"))
-    for number in range(60):
-        assert exim.release(f"1xWIUL-0000{number:02}-00")
+    ids = [f"1xWIUL-0000{number:02}-00" for number in range(60)]
+    assert exim.release(ids) == set(ids)
     assert [one[0] for one in started] == ["-Mc"] * 20 + ["-q"]
 
 
