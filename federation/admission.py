@@ -216,8 +216,10 @@ class _Batch:
             identity = store.identity(event.org)
             if event.seq > identity.end(which):
                 return "fork" if which in identity.forks else "bad-chain"
-            others = live(store.logs_of(event.org), event.key, event.st)
-            if not room(others, event.st, self.limits):
+            logs = store.logs_of(event.org)
+            held = sum(one.head > one.floor for one in logs)
+            others = live(logs, event.key, event.st)
+            if held >= self.limits.logs or not room(others, event.st, self.limits):
                 return "quota"
         if not self.quota.take(event, 1 + len(run)):
             return "quota"

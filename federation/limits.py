@@ -54,6 +54,8 @@ class Limits:
     node_keys: int = 16  # granted and not revoked
     incarnations: int = 3  # of one key and stream that still hold events
     control_incarnations: int = 16  # these never expire
+    logs: int = 500  # of one organisation that hold events: a vector names them all
+    proofs: int = 4  # of forks of one organisation that this host tells the others
 
     future: int = 600  # a clock may be this much ahead
     parked_lines: int = 1000  # of one organisation

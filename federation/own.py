@@ -117,10 +117,11 @@ class OwnLog:
 
     def publish_proofs(self, now: int) -> list[Event]:
         """Tell the others of forks that were found here, once for each log."""
-        return [
-            self.append("proof.fork", {"a": b64(one), "b": b64(other)}, now)
-            for one, other in self.store.untold_forks()
-        ]
+        told = []
+        while (lines := self.store.untold_fork()) is not None:
+            body: dict[str, Value] = {"a": b64(lines[0]), "b": b64(lines[1])}
+            told.append(self.append("proof.fork", body, now))
+        return told
 
     def behind(self, entries: Sequence[Entry]) -> list[Entry]:
         """Return which of a peer's entries show more of our logs than we hold."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from federation.chain import Entry, Log, LogKey
 from federation.claims import Claims
-from federation.event import Event, Stub, parse
+from federation.event import LONGEST, Event, Stub, parse
 from federation.identity import Fork, Identity, identify
 from federation.profile import b64
 
@@ -346,9 +346,20 @@ class Store(Claims):
         for org in set(proof.orgs):
             self.refresh(org)
 
-    def untold_forks(self) -> list[tuple[bytes, bytes]]:
-        """Return the lines of forks that only this host knows to be proven."""
-        return self.rows("SELECT a, b FROM fork WHERE NOT told")
+    def untold_fork(self) -> tuple[bytes, bytes] | None:
+        """Return the lines of a fork that only this host knows to be proven.
+
+        Not of an organisation of which several are known: it counts nothing any
+        more, and proofs are kept for ever by everybody. Nor of lines that fit into
+        no proof.
+        """
+        return self.row(
+            "SELECT a, b FROM fork WHERE NOT told AND max(length(a), length(b))<=?"
+            " AND (SELECT count(*) FROM fork AS"
+            " known WHERE known.org=fork.org AND known.told)<? ORDER BY seen LIMIT 1",
+            LONGEST,
+            self.limits.proofs,
+        )
 
     def refresh(self, org: bytes) -> None:
         """Compute an organisation's identity anew, and where its logs end."""

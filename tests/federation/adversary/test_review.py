@@ -10,6 +10,7 @@ import pytest
 from federation import keyfile
 from federation.config import load
 from federation.housekeeping import erase
+from federation.limits import Limits
 from federation.node import Node as Whole
 from federation.node import NodeError, Profile
 from federation.profile import b64, decode, encode
@@ -321,3 +322,36 @@ def test_a_wrong_clock_writes_nothing():
     Stopped.stopped = lambda _: ""
     upkeep.round(NOW, settled=True)
     assert said == ["published"]
+
+
+def _forked(number: int, inc: int):
+    one, other = (Writer(A, "h", inc=inc) for _ in range(2))
+    return one.add(hard(number)), other.add(hard(number + 1000))
+
+
+def test_a_flood_of_forks_makes_nobody_publish_a_flood_of_proofs():
+    node = Node(1).admit(A.public)
+    for number in range(20):
+        codes = node.take(_forked(number, NOW - 900 + number))
+        assert codes == ["ok", "fork"]
+    assert len(node.own.publish_proofs(NOW)) == node.limits.proofs
+    assert node.own.publish_proofs(NOW) == []
+    assert node.store.identity(A.public).frozen
+
+
+def test_an_organisation_cannot_fill_the_vectors_with_ended_logs():
+    node = Node(1, limits=Limits(logs=5)).admit(A.public)
+    codes = [node.take(_forked(one, NOW - 900 + one))[0] for one in range(8)]
+    assert codes == ["ok"] * 5 + ["quota"] * 3
+
+
+def test_a_fork_of_lines_that_fit_into_no_proof_stops_no_other_proof():
+    node = Node(1).admit(A.public, E.public)
+    inner = [b64(b"x" * 2000), b64(b"y" * 2000)]
+    one, other = (Writer(E, "c") for _ in range(2))
+    long = one.add(("proof.fork", {"a": inner[0], "b": inner[1]}))
+    longer = other.add(("proof.fork", {"a": inner[1], "b": inner[0]}))
+    assert node.take([long, longer]) == ["ok", "fork"]
+    assert node.take(_forked(1, NOW - 900)) == ["ok", "fork"]
+    assert len(node.own.publish_proofs(NOW)) == 1
+    assert node.own.publish_proofs(NOW) == []
