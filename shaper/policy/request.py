@@ -12,7 +12,7 @@ name=value. Exim is made to speak the same by ``${readsocket}`` (conf/exim/), as
 where each value but those of request and protocol_state is in base64 (the
 recipients one by one), since Exim, unlike Postfix, puts into a line what the client
 said as it is: no client can write an attribute of its own. Attributes that are
-missing count as empty.
+missing count as empty, and so does a queue id that can be none.
 """
 
 from __future__ import annotations
@@ -40,6 +40,14 @@ _PLAIN = frozenset({"request", "protocol_state"})
 _MOST_DIGITS = 18
 _UID = 10  # digits of a 32-bit number
 _MOST_HELO = 255  # octets of a domain (RFC 5321 4.5.3.1.2); Exim takes any length
+# As the queue helper has them; it refuses a request with any other. Postfix short and
+# long, Exim old and new.
+_QUEUE_ID = re.compile(
+    r"[0-9A-F]{6,20}"
+    r"|[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{10,16}z"
+    r"[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-y]{1,16}"
+    r"|[0-9A-Za-z]{6}-(?:[0-9A-Za-z]{6}-[0-9A-Za-z]{2}|[0-9A-Za-z]{11}-[0-9A-Za-z]{4})"
+)
 # What could end an answer's line, or be taken for more than text.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -100,7 +108,7 @@ def question(values: Mapping[str, str]) -> Question | None:
             helo=values.get("helo_name", "")[:_MOST_HELO],
             protocol=values.get("protocol_name", ""),
             source="LOCAL" if local else "",
-            ident=values.get("queue_id", ""),
+            ident=_queue_id(values.get("queue_id", "")),
             login=values.get("sasl_username", ""),
         ),
         count=_number(values.get("recipient_count", "")),
@@ -129,6 +137,10 @@ def _decoded(value: str) -> str:
     except (binascii.Error, ValueError) as error:
         raise ValueError("a value that is not base64") from error
     return _CONTROL.sub("?", raw.decode("utf-8", "replace"))
+
+
+def _queue_id(value: str) -> str:
+    return value if _QUEUE_ID.fullmatch(value) else ""
 
 
 def _user(value: str) -> str:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from shaper.core.asked import HOLD, PASS, Answer, Stage
 from shaper.core.reply import Reply
 from shaper.policy.request import attributes, question, written
+from shaper.queuehelper.queues import Exim, Postfix
 
 POSTFIX = {
     "request": "smtpd_access_policy",
@@ -26,6 +27,11 @@ POSTFIX = {
     "size": "1234",
     "a_later_version": "says=more",
 }
+
+
+GOOD = [
+    "3F2A21C0042", "4jZTvv5wwCzJrJf", "1xWIUL-0005vW-2S", "1rDKdV-00000000bQc-3sfP",
+]  # fmt: skip
 
 
 def wire(values):
@@ -91,6 +97,15 @@ def test_local_mail_of_exim_has_its_user():
 
 def test_a_long_greeting_is_cut_and_not_refused():
     assert len(exim(helo_name="x" * 12000).client.helo) == 255
+
+
+@pytest.mark.parametrize("value", [*GOOD, "ALL", "Q1", "../x", "A" * 21, "4jZTvv5ww-"])
+def test_a_queue_id_is_one_of_the_queue_helper(value):
+    wanted = value if value in GOOD else ""
+    assert exim(queue_id=value).client.ident == wanted
+    assert asked(POSTFIX | {"queue_id": value}).client.ident == wanted
+    known = any(mta._ID.fullmatch(value) for mta in (Postfix, Exim))
+    assert known is bool(wanted)
 
 
 def test_a_userid_belongs_to_local_mail_only():
