@@ -55,7 +55,8 @@ class Limits:
     incarnations: int = 3  # of one key and stream that still hold events
     control_incarnations: int = 16  # these never expire
     logs: int = 500  # of one organisation that hold events: a vector names them all
-    proofs: int = 4  # of forks of one organisation that this host tells the others
+    proofs: int = 4  # of forks of one organisation that are told in 30 days
+    proofs_period: int = 30 * DAY
 
     future: int = 600  # a clock may be this much ahead
     parked_lines: int = 1000  # of one organisation

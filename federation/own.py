@@ -118,7 +118,7 @@ class OwnLog:
     def publish_proofs(self, now: int) -> list[Event]:
         """Tell the others of forks that were found here, once for each log."""
         told = []
-        while (lines := self.store.untold_fork()) is not None:
+        while lines := self.store.untold_fork(now - self.limits.proofs_period):
             body: dict[str, Value] = {"a": b64(lines[0]), "b": b64(lines[1])}
             told.append(self.append("proof.fork", body, now))
         return told

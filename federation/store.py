@@ -346,18 +346,21 @@ class Store(Claims):
         for org in set(proof.orgs):
             self.refresh(org)
 
-    def untold_fork(self) -> tuple[bytes, bytes] | None:
-        """Return the lines of a fork that only this host knows to be proven.
+    def untold_fork(self, since: int) -> tuple[bytes, bytes] | None:
+        """Return a fork, seen after ``since``, that only this host knows to be proven.
 
-        Not of an organisation of which several are known: it counts nothing any
-        more, and proofs are kept for ever by everybody. Nor of lines that fit into
-        no proof.
+        Not of an organisation of which several are known since then: it counts
+        nothing any more, and everybody keeps proofs for ever. Nor of lines that fit
+        into no proof.
         """
         return self.row(
-            "SELECT a, b FROM fork WHERE NOT told AND max(length(a), length(b))<=?"
-            " AND (SELECT count(*) FROM fork AS"
-            " known WHERE known.org=fork.org AND known.told)<? ORDER BY seen LIMIT 1",
+            "SELECT a, b FROM fork WHERE NOT told AND seen>?"
+            " AND max(length(a), length(b))<=? AND (SELECT count(*) FROM fork AS known"
+            " WHERE known.org=fork.org AND known.told AND known.seen>?)<?"
+            " ORDER BY seen LIMIT 1",
+            since,
             LONGEST,
+            since,
             self.limits.proofs,
         )
 

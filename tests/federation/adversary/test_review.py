@@ -337,6 +337,11 @@ def test_a_flood_of_forks_makes_nobody_publish_a_flood_of_proofs():
     assert len(node.own.publish_proofs(NOW)) == node.limits.proofs
     assert node.own.publish_proofs(NOW) == []
     assert node.store.identity(A.public).frozen
+    # Not for ever: who was cleared may fork again.
+    later = NOW + 31 * 86_400
+    assert node.own.publish_proofs(later) == []
+    assert node.take(_forked(50, NOW - 850), later) == ["ok", "fork"]
+    assert len(node.own.publish_proofs(later)) == 1
 
 
 def test_an_organisation_cannot_fill_the_vectors_with_ended_logs():
