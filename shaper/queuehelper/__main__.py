@@ -94,6 +94,11 @@ def _listener(path: Path | None, owner: int) -> tuple[socket.socket, float | Non
         if os.environ.get("LISTEN_PID") != str(os.getpid()):
             raise FailedError("no socket: give --socket PATH, or start it by systemd")
         return socket.socket(fileno=_FIRST_SOCKET), _IDLE
+    # Who can rename things in there could have us give away another file below.
+    parent = path.absolute().parent.stat()
+    shared = parent.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if parent.st_uid != 0 or (shared and not parent.st_mode & stat.S_ISVTX):
+        raise FailedError(f"{path.parent}: must belong to root, and be root's to write")
     if path.exists() and stat.S_ISSOCK(path.lstat().st_mode):
         path.unlink()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

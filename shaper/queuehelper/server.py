@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+import time
 from typing import TYPE_CHECKING
 
 from shaper.queuehelper.queues import FailedError
@@ -58,13 +59,15 @@ def _serve_one(
     if uid != allowed:
         say(f"refused: user id {uid}, process {pid}")
         return
-    line = b""
+    line, ends = b"", time.monotonic() + _PATIENCE
     while not line.endswith(b"\n"):
+        connection.settimeout(max(ends - time.monotonic(), 0.01))
         chunk = connection.recv(_LONGEST_REQUEST)
         line += chunk
         if not chunk or len(line) > _LONGEST_REQUEST:
             connection.sendall(b"refused: not one short line\n")
             return
+    connection.settimeout(_PATIENCE)
     request = line[:-1].decode("ascii", "replace")
     said = answer(request, queue)
     if not request.startswith("state "):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import re
 import socket
 import subprocess
@@ -280,6 +281,36 @@ def test_what_it_cannot_start_with_it_names(arguments, words, tmp_path, monkeypa
     )
     assert done.returncode == 78
     assert words in done.stderr
+
+
+def test_a_directory_of_somebody_else_is_no_place_for_its_socket(tmp_path):
+    needs.root("it refuses to run otherwise")
+    os.chown(tmp_path, 65534, -1)
+    command = [sys.executable, "-I", "-m", "shaper.queuehelper", "--user", "nobody"]
+    done = subprocess.run(
+        [*command, "--socket", str(tmp_path / "s")],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 78
+    assert "must belong to root" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_client_that_drips_is_hung_up_on():
+    async with exim_queue() as queue:
+        reader, writer = await asyncio.open_unix_connection(str(queue.process.socket))
+        answer = asyncio.create_task(reader.read())
+        async with asyncio.timeout(20):
+            while not answer.done():
+                with contextlib.suppress(OSError):
+                    writer.write(b"x")
+                await asyncio.wait([answer], timeout=1)
+        writer.close()
+        found = await queue.helper.states(["1xWIUL-0005vW-00"])
+        assert found == {"1xWIUL-0005vW-00": QueueState.ABSENT}
 
 
 async def test_it_takes_the_socket_that_systemd_opened(tmp_path):
