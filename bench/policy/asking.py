@@ -59,7 +59,7 @@ async def _ask(
         ask = _REQUEST.format(stage="RCPT", count=0, queue_id="", size=0, **known)
         await _one(reader, writer, ask)
         if both:
-            name = f"4bench{number:x}".upper()
+            name = f"4BE{number:010X}"
             ask = _REQUEST.format(
                 stage="END-OF-MESSAGE", count=1, queue_id=name, size=5000, **known
             )
