@@ -79,13 +79,10 @@ class Client:
         target: Target,
         dialogue: Dialogue,
         inside: Callable[[Callable[[], object]], Awaitable[object]],
-        *,
-        wait: int = 0,
     ) -> Report:
         """Run a session with a peer to its end.
 
         ``inside`` runs a function where the store lives.
-        ``wait``: seconds for which the first answer may be held back in addition.
         Raises Unreachable, and what the session raises.
         """
         try:
@@ -95,8 +92,7 @@ class Client:
                 while isinstance(step, Ask):
                     if time.monotonic() > end:
                         raise Unreachable("the session took too long")
-                    answer = await self.ask(http, target, step, wait=wait)
-                    wait = 0
+                    answer = await self.ask(http, target, step)
                     step = await inside(partial(_send, dialogue, answer))
         finally:
             dialogue.close()

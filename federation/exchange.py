@@ -17,7 +17,6 @@ import contextlib
 import json
 import logging
 import time
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -101,7 +100,6 @@ class Exchange:
         self.replica = replica
         self.peers: dict[bytes, PeerState] = {}
         self.skew = Skew()
-        self.totals: Counter[str] = Counter()  # of lines, by code
         self.settled = asyncio.Event()
         self.client = Client(signer, replica.limits, clock)
         self.service = Service(replica, self.stopped)
@@ -282,7 +280,6 @@ class Exchange:
         state.pulled += report.pulled
         state.pushed += report.pushed
         state.sessions += 1
-        self.totals.update(report.codes)
         self._clocks(org, report.peer_now)
         if report.pulled:
             self._noticed(report.counter, org)

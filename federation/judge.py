@@ -193,7 +193,9 @@ class Judge:
         """
         said: dict[bytes, tuple[int, bytes, str]] = {}
         for event in self._store.events("ctl.org"):
-            one = event.ts, event.id, str(event.body["name"])
+            # Nobody looks like another by a space more.
+            name = " ".join(str(event.body["name"]).split()) or b64(event.org)[:12]
+            one = event.ts, event.id, name
             said[event.org] = max(said.get(event.org, one), one)
         names = {org: name for org, (_, _, name) in said.items()}
         given = {peer.org: peer.name for peer in self._store.peers() if peer.name}

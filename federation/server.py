@@ -26,6 +26,7 @@ from federation import httpsig
 from federation.client import COMPRESS_FROM, inflate
 from federation.database import StoreFull
 from federation.event import LONGEST_PROOF
+from federation.joining import JOIN
 from federation.service import Rates, error
 from federation.session import VECTOR, Answer, PeerFault
 
@@ -47,7 +48,6 @@ class Inside(Protocol):
         """Return what the function returns."""
 
 
-JOIN: Final = "/fed/v1/join"
 WELL_KNOWN: Final = "/.well-known/sm2tp-fed"
 
 CONNECTIONS: Final = 256
@@ -85,8 +85,6 @@ class Server:
         spoken: Callable[[bytes, int, bool], None] | None = None,
     ) -> None:
         self.service = service
-        self.counts: Counter[int] = Counter()
-        self.reasons: Counter[str] = Counter()
         self._authority = authority
         self._clock = clock
         self._inside = inside
@@ -160,7 +158,6 @@ class Server:
         except Exception:  # noqa: BLE001 - the catch-all of a connection
             _log.exception("a request")
             answer = error(500, "an error of this program", now)
-        self.counts[answer.status] += 1
         return self._response(request, answer)
 
     async def _answer(  # noqa: PLR0911 - one return a check
@@ -185,7 +182,6 @@ class Server:
                 age=self._limits.request_age,
             )
         except httpsig.Unsigned as refusal:
-            self.reasons[refusal.reason] += 1
             return error(401, refusal.reason, now)
         encoding = request.headers.get("Content-Encoding", "")
         if encoding not in {"", "gzip"}:
@@ -193,7 +189,6 @@ class Server:
         try:
             plain = inflate(body, self._most) if encoding else body
         except PeerFault as refusal:
-            self.reasons["gzip"] += 1
             return error(400, str(refusal), now)
         if path == JOIN:
             return await self._joining(signed, plain, now)
@@ -210,7 +205,6 @@ class Server:
         if self._open[peer] >= self._limits.sessions:
             return error(429, "too many requests at once", now)
         if not self._nonces.use(signed.key, signed.nonce, now):
-            self.reasons["replay"] += 1
             return error(401, "replay", now)
         self._open[peer] += 1
         try:

@@ -360,3 +360,14 @@ def test_a_fork_of_lines_that_fit_into_no_proof_stops_no_other_proof():
     assert node.take(_forked(1, NOW - 900)) == ["ok", "fork"]
     assert len(node.own.publish_proofs(NOW)) == 1
     assert node.own.publish_proofs(NOW) == []
+
+
+def test_nobody_looks_like_another_by_a_space(tmp_path):
+    with Whole.create(_settings(tmp_path), "test", Profile("Our club"), NOW) as node:
+        for signer, name in ((A, "Our  club "), (E, " ")):
+            node.store.set_trust(signer.public, "seen", now=NOW)
+            thief = Writer(signer, "c")
+            thief.add(("ctl.org", {"name": name}))
+            node.admission.take([thief.events[0].line], peer="x", now=NOW)
+        assert node.name_of(A.public) == f"Our club {b64(A.public)[:8]}"
+        assert node.name_of(E.public) == b64(E.public)[:12]
