@@ -293,6 +293,12 @@ class Daemon:
             log.error("configuration not reloaded: %s", error)
             return
         applied, restart = changed(self._settings, settings)
+        # Mail goes on as it went at the start, and that is what we tell of.
+        daemon = settings.daemon
+        runs = {"placement": self._settings.daemon.placement}
+        settings = settings.model_copy(
+            update={"daemon": daemon.model_copy(update=runs)}
+        )
         try:
             self._telling.apply(settings)
             self._hop.apply(wiring.forward(settings))

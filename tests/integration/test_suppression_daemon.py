@@ -84,3 +84,14 @@ async def test_a_crash_keeps_the_list_and_a_reload_switches_it_off(daemon):
     daemon.reload()
     assert await asyncio.to_thread(rcpt, daemon) == 250
     assert not (await daemon.ask("suppress.explain", address=BOB))["enforced"]
+
+
+async def test_a_placement_that_needs_a_restart_changes_nothing_at_a_reload(daemon):
+    logs = {"logs": [str(daemon.directory / "maillog")]}
+    for enforce in (True, False):
+        ours = {"placement": "watch", "enforce": enforce}
+        daemon.configure({"daemon": ours, "feedback": logs})
+        daemon.reload()
+    assert daemon.log().count("restart: daemon.placement") == 2
+    await daemon.wait_for_log("observing, nothing is held")
+    assert "watching" not in daemon.log()
