@@ -220,6 +220,7 @@ class Server:
             )
         finally:
             self._open[peer] -= 1
+        self._rates.charge(peer, answer.cost)
         if self._spoken is not None:
             self._spoken(peer, counter, answer.same)
         return answer

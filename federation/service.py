@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from federation.chain import LogKey
 from federation.database import StoreFull
-from federation.errors import Refused
+from federation.errors import PEERS_FAULT, Refused
 from federation.profile import Value, b64, decode, encode, unb64
 from federation.session import PULL, PUSH, VECTOR, Answer, PeerFault, split
 from federation.sync import read_wants, refusals, where, write_vector
@@ -29,6 +29,8 @@ __all__ = ["SOFTWARE", "Held", "Rates", "Service", "error"]
 
 SOFTWARE: Final = "mailshaper"
 _WANTS = 1000
+_CHECKED: Final = 100  # lines that were not taken count as one request
+_FINE: Final = 600  # a minute's requests, for what no honest node sends
 _OK, _BAD, _FORBIDDEN, _MISSING, _UNREADY = 200, 400, 403, 404, 503
 
 
@@ -61,6 +63,11 @@ class Rates:
         allowed = left >= 1
         self._left[peer] = (left - allowed, now)
         return allowed
+
+    def charge(self, peer: bytes, cost: int) -> None:
+        """Count a request for more, after all that it has cost."""
+        left, at = self._left[peer]
+        self._left[peer] = (left - cost, at)
 
 
 class Service:
@@ -193,4 +200,8 @@ class Service:
         reply: dict[str, Value] = {"ok": codes.count("ok")}
         if wrong:
             reply["err"] = wrong
-        return Answer(_OK, encode(reply))
+        # Each of them was verified, and will be again if it comes again.
+        cost = sum(code not in {"ok", "dup"} for code in codes) // _CHECKED
+        if not PEERS_FAULT.isdisjoint(codes):
+            cost += _FINE
+        return Answer(_OK, encode(reply), cost=cost)

@@ -99,6 +99,7 @@ class Answer:
     status: int
     body: bytes
     same: bool = False  # to a vector: it is ours; only for the side that answers
+    cost: int = 0  # requests that this one counts for in addition
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+import time
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,14 @@ from federation.node import Node as Whole
 from federation.node import NodeError, Profile
 from federation.profile import b64, decode, encode
 from federation.server import network_of
-from federation.service import error
-from federation.session import VECTOR, Answer, Memory, PeerFault, Unavailable
+from federation.service import Rates, error
+from federation.session import PUSH, VECTOR, Answer, Memory, PeerFault, Unavailable
 from federation.tables import Peer
 from federation.upkeep import Upkeep
 from tests.federation.adversary.test_exchange_attacks import (
     friends,
     port,
+    post,
     signed,
 )
 from tests.support.exchanging import NOW as MEMBERS_NOW
@@ -371,3 +373,25 @@ def test_nobody_looks_like_another_by_a_space(tmp_path):
             node.admission.take([thief.events[0].line], peer="x", now=NOW)
         assert node.name_of(A.public) == f"Our club {b64(A.public)[:8]}"
         assert node.name_of(E.public) == b64(E.public)[:12]
+
+
+async def test_a_peer_that_pushes_garbage_is_not_heard_for_a_minute(friends):
+    a, b = friends
+    (event,) = b.say(1, now=int(time.time()))
+    garbage = b"A" + event.line[1:] if event.line[:1] != b"A" else b"B" + event.line[1:]
+    status, answer = await post(a, signed(a, b, PUSH, garbage), garbage, PUSH)
+    assert (status, answer["err"]) == (200, [[0, "bad-sig"]])
+    status, _ = await post(a, signed(a, b))
+    assert status == 429
+
+
+def test_lines_that_are_checked_in_vain_count_for_more():
+    a, b = Member("a"), Member("b")
+    body = b"".join(event.line for event in b.say(500))
+    answer = a.service.answer(PUSH, body, peer=b.org, now=MEMBERS_NOW)
+    assert {code for _, code in decode(answer.body)["err"]} == {"unknown-org"}
+    assert answer.cost == 5
+    rates = Rates(rate=1, burst=10)
+    assert rates.allow(b"b", 0)
+    rates.charge(b"b", 10)
+    assert [rates.allow(b"b", now) for now in (0, 1, 2)] == [False, False, True]
