@@ -143,8 +143,9 @@ class Database:
     def _place(self) -> str:
         if self.path == ":memory:":
             return self.path
-        found = Path(self.path).stat()
-        return f"{found.st_dev}:{found.st_ino}"
+        # Not the number of the device: with btrfs, ZFS or LVM each start of the
+        # machine may give another, and a log has few incarnations to spend.
+        return f"{os.statvfs(self.path).f_fsid}:{Path(self.path).stat().st_ino}"
 
     def _data_version(self) -> int:
         (version,) = self.db.execute("PRAGMA data_version").fetchone()

@@ -1,6 +1,7 @@
 """Attacks found by reading the code as an enemy would: each was possible once."""
 
 import asyncio
+import os
 import socket
 import ssl
 import time
@@ -395,3 +396,16 @@ def test_lines_that_are_checked_in_vain_count_for_more():
     assert rates.allow(b"b", 0)
     rates.charge(b"b", 10)
     assert [rates.allow(b"b", now) for now in (0, 1, 2)] == [False, False, True]
+
+
+def test_a_disk_that_gets_another_number_is_no_restored_backup(tmp_path, monkeypatch):
+    node = Node(1, tmp_path / "log.db")
+    real = Path.stat
+
+    def renumbered(path, **options):
+        found = list(real(path, **options))
+        found[2] += 1  # st_dev
+        return os.stat_result(found)
+
+    monkeypatch.setattr(Path, "stat", renumbered)
+    assert not node.store.moved
