@@ -269,7 +269,7 @@ def silent(fetch):
     exprs = [
         resolved(query.expr)
         for board in BOARDS
-        if board is not FEDERATION  # another daemon's: tests/federation/e2e
+        if board is not FEDERATION  # tests/federation/e2e/test_monitoring.py
         for row in board.rows
         for panel in row.panels
         for query in panel.queries

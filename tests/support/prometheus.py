@@ -113,12 +113,16 @@ class Alertmanager(_Server):
 
 
 class Prometheus(_Server):
-    """Scrapes the job ``mailshaper`` each second and evaluates rules as often."""
+    """Scrapes one job each second and evaluates rules as often."""
 
     name = "prometheus"
 
     def __init__(
-        self, targets: Iterable[str], rules: Iterable[Path] = (), alertmanager: int = 0
+        self,
+        targets: Iterable[str],
+        rules: Iterable[Path] = (),
+        alertmanager: int = 0,
+        job: str = "mailshaper",
     ) -> None:
         super().__init__()
         configuration: dict[str, object] = {
@@ -126,7 +130,7 @@ class Prometheus(_Server):
             "rule_files": [str(path) for path in rules],
             "scrape_configs": [
                 {
-                    "job_name": "mailshaper",
+                    "job_name": job,
                     "static_configs": [{"targets": list(targets)}],
                 }
             ],
