@@ -38,6 +38,7 @@ def test_every_file_of_the_packages_is_in_the_wheel(wheel):
     # What `mailshaper setup` prints.
     assert "shaper/share/postfix/reinject.sh" in inside
     assert "shaper/share/exim/conf.d/router/190_mailshaper" in inside
+    assert "shaper/share/exim-policy/conf.d/acl/10_mailshaper_policy" in inside
 
 
 def test_the_command_runs_from_the_wheel_alone(wheel, tmp_path):
