@@ -1,8 +1,9 @@
 """The parts of Exim's configuration for this machine, as a script to read and run.
 
-The files are those of ``conf/exim/conf.d``, which the end-to-end tests use, with
-this machine's ports. Debian has two ways to keep its configuration, and each takes
-them differently (docs/exim.md).
+The files are those of ``conf/exim/conf.d`` (placement "policy":
+``conf/exim-policy/conf.d``), which the end-to-end tests use, with this machine's
+ports. Debian has two ways to keep its configuration, and each takes
+them differently (docs/exim.md, docs/placement-policy-exim.md).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shaper.setup.pieces import State, look, writing
-from shaper.setup.render import exim_macros
+from shaper.setup.render import exim_macros, exim_policy_macros
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from shaper.config import Settings
     from shaper.setup.pieces import Piece
 
-__all__ = ["FILES", "pieces", "script"]
+__all__ = ["FILES", "POLICY_FILES", "pieces", "script"]
 
 _MACROS = "main/01_mailshaper"
 FILES = (
@@ -31,6 +32,9 @@ FILES = (
     "transport/30_mailshaper",
     "retry/20_mailshaper",
 )
+_POLICY_MACROS = "main/01_mailshaper_policy"
+_POLICY_ACL = "acl/10_mailshaper_policy"
+POLICY_FILES = (_POLICY_MACROS, "main/95_mailshaper_local", _POLICY_ACL)
 _RELOAD = ["update-exim4.conf", "systemctl reload exim4"]
 
 
@@ -39,22 +43,27 @@ def pieces(
 ) -> list[Piece]:
     """Return our files with this machine's ports, compared with what is there."""
     home = directory / ("conf.d" if split else "mailshaper")
+    policy = settings.daemon.placement == "policy"
+    source = "exim-policy" if policy else "exim"
     found = []
-    for name in FILES:
-        text = read(f"exim/conf.d/{name}")
+    for name in POLICY_FILES if policy else FILES:
+        text = read(f"{source}/conf.d/{name}")
         if name == _MACROS:
             text = exim_macros(text, settings)
+        elif name == _POLICY_MACROS:
+            text = exim_policy_macros(text, settings)
         found.append(look(home / name, text))
     return found
 
 
 def script(found: list[Piece], directory: Path, *, split: bool) -> str:
-    """Return the script that brings what is missing or differs."""
+    """Return the script that brings what is missing or differs of ``pieces``."""
     if all(piece.state is State.PRESENT for piece in found):
         return "# Everything is there already."
     lines = ["set -eu", *writing(found)]
     if not split:
-        lines += _unsplit(directory)
+        policy = any(piece.path.match(_POLICY_ACL) for piece in found)
+        lines += _unsplit_policy(directory) if policy else _unsplit(directory)
     return "\n".join([*lines, *_RELOAD])
 
 
@@ -62,14 +71,7 @@ def _unsplit(directory: Path) -> list[str]:
     """Return how the one file of an unsplit configuration takes ours, once."""
     files = directory / "mailshaper"
     template = directory / "exim4.conf.template"
-    macros = directory / "exim4.conf.localmacros"
-    main = [name for name in FILES if name.startswith("main/")]
-    lines = [f"touch {macros}"]
-    lines += [
-        f"grep -qF '.include {files}/{name}' {macros} || "
-        f"echo '.include {files}/{name}' >> {macros}"
-        for name in main
-    ]
+    lines = _main(directory, FILES)
     router = "router/190_mailshaper"
     lines.append(f"if ! grep -qF '.include {files}/acl' {template}; then")
     lines.append(
@@ -80,4 +82,23 @@ def _unsplit(directory: Path) -> list[str]:
         f"  -e '/^begin retry/a .include {files}/retry/20_mailshaper' {template}"
     )
     lines.append("fi")
+    return lines
+
+
+def _unsplit_policy(directory: Path) -> list[str]:
+    template = directory / "exim4.conf.template"
+    acl = f".include {directory}/mailshaper/{_POLICY_ACL}"
+    return [
+        *_main(directory, POLICY_FILES),
+        f"grep -qxF '{acl}' {template} || sed -i '/^begin acl/a {acl}' {template}",
+    ]
+
+
+def _main(directory: Path, names: tuple[str, ...]) -> list[str]:
+    macros = directory / "exim4.conf.localmacros"
+    lines = [f"touch {macros}"]
+    for name in names:
+        if name.startswith("main/"):
+            line = f".include {directory}/mailshaper/{name}"
+            lines.append(f"grep -qxF '{line}' {macros} || echo '{line}' >> {macros}")
     return lines

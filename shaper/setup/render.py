@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from shaper.config import Settings
 
-__all__ = ["exim_macros", "filled", "postfix_script", "prometheus"]
+__all__ = [
+    "exim_macros",
+    "exim_policy_macros",
+    "filled",
+    "postfix_script",
+    "prometheus",
+]
 
 
 def filled(snippet: str, **values: str) -> str:
@@ -55,12 +61,31 @@ def postfix_script(snippet: str, settings: Settings, services: list[str]) -> str
 
 def exim_macros(snippet: str, settings: Settings) -> str:
     """Return conf.d/main/01_mailshaper with these ports. Raises ValueError."""
-    for macro, address in (
-        ("MAILSHAPER_PORT", settings.hop.listen[0]),
-        ("MAILSHAPER_BACK", settings.hop.next_hop),
-    ):
-        port = address.rpartition(":")[2]
-        snippet, count = re.subn(rf"(?m)^{macro} = \d+$", f"{macro} = {port}", snippet)
+    return _macros(
+        snippet,
+        MAILSHAPER_PORT=settings.hop.listen[0].rpartition(":")[2],
+        MAILSHAPER_BACK=settings.hop.next_hop.rpartition(":")[2],
+    )
+
+
+def exim_policy_macros(snippet: str, settings: Settings) -> str:
+    """Return conf.d/main/01_mailshaper_policy likewise. Raises ValueError."""
+    if not settings.policy.listen:
+        raise ValueError("policy.listen of mailshaper.toml is empty: Exim asks there")
+    return _macros(
+        snippet,
+        MAILSHAPER_ASK=f"inet:{settings.policy.listen[0]}",
+        MAILSHAPER_BACK=settings.hop.next_hop.rpartition(":")[2],
+    )
+
+
+def _macros(snippet: str, **values: str) -> str:
+    for macro, value in values.items():
+        snippet, count = re.subn(
+            rf"(?m)^{macro} = \S+$",
+            lambda _, line=f"{macro} = {value}": line,  # type: ignore[misc]
+            snippet,
+        )
         if count != 1:
             raise ValueError(f"the snippet sets {macro} {count} times, not once")
     return snippet

@@ -54,3 +54,33 @@ def test_the_script_brings_all_parts_once(split):
         assert text.count("<<'END_OF_MAILSHAPER'") == 1
         exim.shell(text)
         assert "router = mailshaper," in exim.route("bob@example.net")
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_placement_policy_brings_its_own_parts_once(split):
+    with DebianExim(world=needs.free_port(), split=split) as exim:
+        etc = exim.directory / "etc/exim4"
+        settings = Settings(
+            daemon={"placement": "policy"},
+            policy={"listen": [f"127.0.0.1:{(ask := needs.free_port())}"]},
+            hop={"next_hop": f"127.0.0.1:{exim.back_port}"},
+        )
+        for state in (State.MISSING, State.PRESENT):
+            found = parts.pieces(settings, read, etc, split=split)
+            assert len(found) == len(parts.POLICY_FILES)
+            assert {one.state for one in found} == {state}
+            text = parts.script(inside(exim, found), Path("/etc/exim4"), split=split)
+            exim.shell(text)
+        assert text == "# Everything is there already."
+        (etc / found[0].path).write_text("# mine\n")
+        found = parts.pieces(settings, read, etc, split=split)
+        exim.shell(parts.script(inside(exim, found), Path("/etc/exim4"), split=split))
+        used = exim.shell("exim4 -bP acl_smtp_rcpt acl_smtp_data acl_not_smtp")
+        assert "acl_smtp_rcpt = acl_mailshaper_ask_rcpt" in used
+        assert "acl_smtp_data = acl_mailshaper_ask_data" in used
+        assert "acl_not_smtp = acl_mailshaper_ask_local" in used
+        asked = exim.shell("exim4 -bP macro MAILSHAPER_ASK")
+        assert f"inet:127.0.0.1:{ask}" in asked
+        if not split:
+            template = (etc / "exim4.conf.template").read_text()
+            assert template.count("mailshaper/acl/10_mailshaper_policy") == 1
