@@ -89,18 +89,25 @@ class Invitation:
         text = "".join(word.split())  # a mail program may have broken it
         if not text.startswith(_MARK) or len(text) > _LONGEST:
             raise Refused("bad-form", f"an invitation begins with {_MARK}")
-        value = decode(unb64(text.removeprefix(_MARK)))
-        pin = _text(value, "pin", "")
-        if pin:
-            unb64(pin, 32)
-        return cls(
-            net=_text(value, "net"),
-            org=unb64(value.get("org"), 32),
-            name=_text(value, "name"),
-            url=_url(_text(value, "url")),
-            pin=pin,
-            secret=unb64(value.get("secret"), _SECRET),
-        )
+        try:
+            value = decode(unb64(text.removeprefix(_MARK)))
+            pin = _text(value, "pin", "")
+            if pin:
+                unb64(pin, 32)
+            return cls(
+                net=_text(value, "net"),
+                org=unb64(value.get("org"), 32),
+                name=_text(value, "name"),
+                url=_url(_text(value, "url")),
+                pin=pin,
+                secret=unb64(value.get("secret"), _SECRET),
+            )
+        except Refused as error:
+            raise Refused(
+                "bad-form",
+                "this invitation is damaged or cut off: copy the whole word, from "
+                f"{_MARK} on ({error.why})",
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)

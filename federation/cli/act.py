@@ -75,7 +75,7 @@ def report(
         bool, typer.Option("--released", help="That sender is free again.")
     ] = False,
     at: Annotated[
-        str, typer.Option("--at", metavar="WHEN", help="When: 2h ago is 2h.")
+        str, typer.Option("--at", metavar="WHEN", help="When: 2h is two hours ago.")
     ] = "now",
     at_once: Annotated[
         bool,

@@ -151,7 +151,7 @@ def pepper(
 ) -> None:
     """Show the network's peppers, make a new one, or take one.
 
-    Every half a year one member makes a new one and hands it to all. Old ones stay
+    Every half year one member makes a new one and hands it to all. Old ones stay
     until nothing is tagged with them.
     """
     import os

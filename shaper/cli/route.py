@@ -31,7 +31,7 @@ def _routes(incomplete: str) -> list[str]:
         return []  # a tab key never shows an error
 
 
-_HELP = "orange.fr, .orange.fr (also below it), or a receiver group such as orange."
+_HELP = "orange.fr, .orange.fr (also below), a group, or from:ADDRESS|DOMAIN."
 Target = Annotated[
     str,
     typer.Argument(metavar="DOMAIN|GROUP", help=_HELP, autocompletion=_groups),
