@@ -127,6 +127,11 @@ class Settings(BaseSettings):
         self._friends_come_safely()
         self._no_listener_twice()
         self._no_password_in_clear()
+        if self.daemon.instance == "federation":
+            raise ValueError(
+                'daemon.instance "federation" is the place of mailshaper-federation; '
+                "choose another name"
+            )
         if self.daemon.placement == "watch" and not (
             self.feedback.logs or self.feedback.journal
         ):

@@ -256,6 +256,7 @@ async def test_held_mail_of_a_friend_makes_no_second_hop_either(second_hop):
             '[friends.c1]\npassword_file="/x"\ndomains=["a.example"]\n',
             "no sending.listen",
         ),
+        ('[daemon]\ninstance="federation"\n', "another name"),
         ('[friends."a b"]\npassword_file="/x"\ndomains=["a.example"]\n', "friends"),
     ],
 )
