@@ -11,9 +11,11 @@ written (``PRAGMA data_version``) or a transaction failed.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import threading
+from array import array
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["CHUNK", "Database", "StoreFull"]
 
 CHUNK = 500  # SQL parameters in one statement
+# FS_IOC_GETVERSION, _IOR('v', 1, long) of Linux' include/uapi/linux/fs.h.
+_GET_GENERATION = 0x80007601 | (array("l").itemsize << 16)
 
 
 class StoreFull(Exception):  # noqa: N818 - the name says what happened
@@ -145,11 +149,29 @@ class Database:
             return self.path
         # Not the number of the device: with btrfs, ZFS or LVM each start of the
         # machine may give another, and a log has few incarnations to spend.
-        return f"{os.statvfs(self.path).f_fsid}:{Path(self.path).stat().st_ino}"
+        # The number of an inode is used again at once, a generation is not. That of
+        # the directory: to open the file and close it would take SQLite's locks away
+        # (fcntl(2): the process loses them all), and a restored tree has a new one.
+        path = Path(self.path)
+        file = f"{path.stat().st_ino}.{_generation(path.parent)}"
+        return f"{os.statvfs(path).f_fsid}:{file}"
 
     def _data_version(self) -> int:
         (version,) = self.db.execute("PRAGMA data_version").fetchone()
         return int(version)
+
+
+def _generation(path: Path) -> int:
+    """Return the generation of an inode, 0 where its file system tells none."""
+    number = array("l", [0])
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(descriptor, _GET_GENERATION, number)
+    except OSError:
+        return 0
+    finally:
+        os.close(descriptor)
+    return number[0] & 0xFFFFFFFF
 
 
 @cache

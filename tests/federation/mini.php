@@ -126,8 +126,10 @@ function canon(string $address): ?string { // null: not shareable
     }
     $domain = substr($address, $at + 1);
     if (preg_match('/[^\x00-\x7f]/', $domain)) {
-        $domain = (string) idn_to_ascii($domain, IDNA_NONTRANSITIONAL_TO_ASCII, INTL_IDNA_VARIANT_UTS46);
-        if (!preg_match('/^[\p{L}\p{M}\p{Nd}.-]+$/Du', (string) idn_to_utf8($domain))) return null;
+        try { // PHP 8.4 throws where older ones return false
+            $domain = (string) idn_to_ascii($domain, IDNA_NONTRANSITIONAL_TO_ASCII, INTL_IDNA_VARIANT_UTS46);
+            if (!preg_match('/^[\p{L}\p{M}\p{Nd}.-]+$/Du', (string) idn_to_utf8($domain))) return null;
+        } catch (\ValueError) { return null; }
     }
     $domain = preg_replace('/\.$/D', '', strtolower($domain));
     $label = '[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?';

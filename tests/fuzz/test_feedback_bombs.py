@@ -89,7 +89,8 @@ def _seconds(data):
 def test_twice_the_bomb_takes_no_more_than_twice_the_time(name):
     bomb = BOMBS[name]
     _seconds(bomb(1))  # warm the caches
-    once, twice = _seconds(bomb(10)), _seconds(bomb(20))
+    # The quicker of two: a busy machine stops either for a while.
+    once, twice = (min(_seconds(bomb(n)) for _ in "ab") for n in (10, 20))
     # A constant for noise; beyond the limits of size the second costs the same.
     assert twice < 3 * once + 0.5, (once, twice)
 

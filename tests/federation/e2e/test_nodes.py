@@ -242,17 +242,17 @@ def test_a_clock_that_is_off_by_a_day_takes_nothing_and_says_so(net, tmp_path):
         poll(
             lambda: "ahead of its peers" in wrong.problem_with(right),
             "the reason at the node whose clock is wrong",
-            20,
+            60,
         )
         right.say()
         # The two others go on as if nothing were.
-        poll(lambda: other.heads(right) == 2, "the event at the other node", 15)
+        poll(lambda: other.heads(right) == 2, "the event at the other node", 60)
         assert wrong.heads(right) == 0
 
         wrong.stop()
         wrong.start(clock=0)
         wrong.ready()
-        poll(lambda: wrong.heads(right) == 2, "the event after the repair", 20)
+        poll(lambda: wrong.heads(right) == 2, "the event after the repair", 60)
 
 
 def test_a_full_disk_stops_accepting_and_nothing_else(net, tmp_path):
