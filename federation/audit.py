@@ -17,7 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from federation.decision import DAY, claimed_at
+from federation.decision import claimed_at
+from federation.limits import DAY
 from federation.trust import FULL, Level
 
 if TYPE_CHECKING:

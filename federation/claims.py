@@ -32,6 +32,12 @@ _BODY = len('{"b":')
 # Kept although somebody asks to erase them: a retraction names no address, and
 # without it what it takes back would be back.
 _KEPT = "fix.retract"
+_RETRACTING = (
+    "SELECT target, org, key, st, inc FROM retract"
+    " JOIN ev ON ev.n=retract.n JOIN log ON log.id=ev.log"
+    " WHERE seq<=stop AND target IN (?)"
+)
+_ERASING = f"{_RETRACTING} AND erase"
 
 
 class Arrival(NamedTuple):
@@ -95,14 +101,17 @@ class Claims(Tables):
             found.append(Claim(org, key, st, inc, seq, ident, k, body, ts, recv))
         return found
 
-    def _taken_back(self, ids: list[bytes]) -> set[tuple[bytes, bytes]]:
-        """Return which ids are taken back, with the organisation that does."""
+    def _taken_back(
+        self, ids: list[bytes], *, erase: bool = False
+    ) -> set[tuple[bytes, bytes]]:
+        """Return which ids are taken back, with the organisation that does.
+
+        ``erase``: only those that it wants to be erased.
+        """
         return {
             (target, org)
             for target, org, key, st, inc in self.among(
-                "SELECT target, org, key, st, inc FROM retract"
-                " JOIN ev ON ev.n=retract.n JOIN log ON log.id=ev.log"
-                " WHERE seq<=stop AND target IN (?)",
+                _ERASING if erase else _RETRACTING,
                 ids,
             )
             if self.identity(org).counts(LogKey(key, st, inc))
@@ -123,16 +132,7 @@ class Claims(Tables):
 
     def erasures(self, ids: list[bytes]) -> set[tuple[bytes, bytes]]:
         """Return which ids are to be erased, with the organisation that asks."""
-        return {
-            (target, org)
-            for target, org, key, st, inc in self.among(
-                "SELECT target, org, key, st, inc FROM retract"
-                " JOIN ev ON ev.n=retract.n JOIN log ON log.id=ev.log"
-                " WHERE erase AND seq<=stop AND target IN (?)",
-                ids,
-            )
-            if self.identity(org).counts(LogKey(key, st, inc))
-        }
+        return self._taken_back(ids, erase=True)
 
     def arrivals(self, after: int, limit: int = 1000) -> list[Arrival]:
         """Return what arrived after number ``after``, in order."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from federation.limits import DAY
 from federation.trust import MILLI, Level
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from federation.trust import Trust
 
 __all__ = [
-    "DAY",
     "HALVES",
     "LIFE",
     "Outcome",
@@ -43,7 +43,6 @@ __all__ = [
     "probe_number",
 ]
 
-DAY = 86400
 
 # 65536 * 2^(-i/64), rounded: a half-life in 64 steps.
 _STEPS = 64

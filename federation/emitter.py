@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from federation.decision import DAY, LIFE, claimed_at, lives
+from federation.decision import LIFE, claimed_at, lives
 from federation.facts import (
     Blocked,
     Bounce,
@@ -26,6 +26,7 @@ from federation.facts import (
     Receiver,
 )
 from federation.kinds import HARD_CODES, HOUR, SOFT_CODES
+from federation.limits import DAY
 from federation.profile import b64
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from federation import audit
 from federation.benefit import Benefit, Met, benefit
-from federation.decision import DAY, Outcome, Own, Rules, Verdict, decide
+from federation.decision import Outcome, Own, Rules, Verdict, decide
+from federation.limits import DAY
 from federation.profile import b64, unb64
 from federation.scores import Score, claimed
 from federation.trust import FULL, Level, Standing, Trust

@@ -19,6 +19,7 @@ from typing import Final, TypeAlias
 
 from federation.errors import Refused
 from federation.event import LATEST, LONGEST, STREAMS, Event
+from federation.limits import DAY
 from federation.profile import LARGEST, Value, unb64
 
 __all__ = [
@@ -33,7 +34,6 @@ __all__ = [
 ]
 
 HOUR: Final = 3600
-_DAY: Final = 86_400
 
 HARD_CODES: Final = frozenset({"5.1.1", "5.1.3", "5.1.6", "5.1.10", "5.2.1"})
 """Statuses that speak of the mailbox: it does not exist, or is disabled.
@@ -116,7 +116,7 @@ _SEQ = _integer(1, LARGEST)
 _COUNT = _integer(0, LARGEST)
 _TIME = _integer(0, LATEST)
 _WHOLE_HOUR = _integer(0, LATEST, HOUR)
-_MIDNIGHT = _integer(0, LATEST, _DAY)
+_MIDNIGHT = _integer(0, LATEST, DAY)
 _PROVIDER = _text(r"[a-z0-9][a-z0-9._-]{0,63}")
 _URL = _text(r"https://[!-~]{1,248}")
 _NAME = _text(r".{1,64}")
@@ -254,7 +254,7 @@ def defect(event: Event) -> str:
 def _together(event: Event) -> str:
     """Return what is wrong between fields that are right alone."""
     body = event.b
-    if event.k == "stat.score" and body["to"] != _plus(body["from"], _DAY):
+    if event.k == "stat.score" and body["to"] != _plus(body["from"], DAY):
         return "from and to are not one day"
     if event.k == "out.blocked" and not _plus(body["from"], HOUR) <= _plus(
         body["to"], 0

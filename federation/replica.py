@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from federation.chain import LogKey
-from federation.sync import digest
+from federation.sync import digest, where
 from federation.trust import Level
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from federation.admission import Admission
     from federation.chain import Entry
@@ -64,6 +64,37 @@ class Replica:
         if most <= 0 or room <= 0:
             return []
         return self.store.lines(want.log, want.first, want.last, most=most, size=room)
+
+    def batches(
+        self, wants: Sequence[Want], stopped: Collection[LogKey]
+    ) -> Iterator[tuple[list[bytes], list[LogKey]]]:
+        """Yield what one request may carry: lines, and the log of each.
+
+        ``stopped`` may grow between two of them: those logs are left out from then on.
+        """
+        limits = self.limits
+        lines: list[bytes] = []
+        logs: list[LogKey] = []
+        for want in wants:
+            first = want.first
+            while first <= want.last and want.log not in stopped:
+                some = self.lines(
+                    want._replace(first=first),
+                    limits.batch_lines - len(lines),
+                    limits.batch_bytes - sum(map(len, lines)),
+                )
+                place = where(some[-1]) if some else None
+                if place is not None:
+                    lines += some
+                    logs += [want.log] * len(some)
+                    first = place.seq + 1
+                elif lines:  # no room left
+                    yield lines, logs
+                    lines, logs = [], []
+                else:
+                    break  # expired meanwhile
+        if lines:
+            yield lines, logs
 
     def org_of(self, log: LogKey) -> bytes:
         """Return whose log it is, b"" for one that is not here."""

@@ -16,13 +16,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from federation.limits import DAY
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from random import Random
 
 __all__ = ["Schedule"]
-
-_DAY = 86_400
 
 
 @dataclass(slots=True)
@@ -96,7 +96,7 @@ class Schedule:
             for org, peer in self._peers.items()
             if not peer.running
             and now >= peer.again
-            and (peer.news or now >= peer.done + _DAY)
+            and (peer.news or now >= peer.done + DAY)
         ]
         # Whoever waits longest first: a long list starves nobody.
         ready.sort(key=lambda org: self._peers[org].again)
@@ -127,7 +127,7 @@ class Schedule:
         times = [self._next]
         if sum(peer.running for peer in self._peers.values()) < self._at_once:
             times += [
-                peer.again if peer.news else peer.done + _DAY
+                peer.again if peer.news else peer.done + DAY
                 for peer in self._peers.values()
                 if not peer.running
             ]

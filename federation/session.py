@@ -14,13 +14,14 @@ PROTOCOL.md, "Exchange". No network, no clock but the one that is passed in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from federation.chain import Entry, LogKey
 from federation.errors import PEERS_FAULT, Refused
 from federation.event import LONGEST_PROOF, Stub
+from federation.limits import DAY
 from federation.profile import Value, b64, decode, encode
 from federation.signing import event_id
 from federation.sync import (
@@ -66,7 +67,6 @@ _WANTED = 600
 """Seconds between two questions to a peer for lines that others call erased."""
 LOGS: Final = 50_000
 """Logs of a peer that are remembered: five times what one full vector holds."""
-_DAY = 86_400
 
 Clock: TypeAlias = Callable[[], int]
 
@@ -241,7 +241,7 @@ class _Session:
         ask: dict[str, Value] = {"digest": b64(ours.digest)}
         # Once a day everything, also where the digests are equal: they say nothing
         # of beginnings that somebody holds back.
-        whole = bool(memory.token) and self.clock() >= memory.whole + _DAY
+        whole = bool(memory.token) and self.clock() >= memory.whole + DAY
         if whole:
             ask["digest"] = b64(bytes(32))
         elif memory.token:
@@ -389,14 +389,11 @@ class _Session:
             lines, _more = yield from self._lines([part])
             for line in lines:
                 self._asked_for(line, {want.log: part})
-            codes = self.replica.take(lines[::-1], peer=self.name, now=self.clock())
-            for code in codes:
-                self.report.count(code)
-            self.report.pulled += codes.count("ok")
+            codes = self._stored(lines[::-1])
             last = part.first - 1
             if not codes or codes[-1] != "ok" or last < want.first:
                 break
-        self.memory.below[want.log] = self.clock() + _DAY
+        self.memory.below[want.log] = self.clock() + DAY
 
     def _wanted(self) -> _Step:
         """Ask for events that somebody called erased and their origin did not."""
@@ -416,16 +413,22 @@ class _Session:
             place = where(line)
             if place is None or Want(*place, place.seq) not in wants:
                 raise PeerFault("a line that was not asked for")
-        for code in self.replica.take(lines, peer=self.name, now=now):
+        self._stored(lines)
+
+    def _stored(self, lines: list[bytes]) -> list[str]:
+        """Take lines that no answer depends on; return and count their codes."""
+        codes = self.replica.take(lines, peer=self.name, now=self.clock())
+        for code in codes:
             self.report.count(code)
-            self.report.pulled += code == "ok"
+        self.report.pulled += codes.count("ok")
+        return codes
 
     def _push(self, wants: list[Want]) -> _Step:
         """Push ranges, as far as the peer wants the organisation's events."""
         replica, memory = self.replica, self.memory
         wanted = [one for one in wants if replica.org_of(one.log) not in memory.refuse]
         ours = replica.whole().logs
-        batches = _batches(replica, wanted, memory.shelf)
+        batches = replica.batches(wanted, memory.shelf)
         for _round, (lines, logs) in zip(range(ROUNDS), batches, strict=False):
             value = decode((yield from self._ask(PUSH, b"".join(lines))))
             codes = read_push(value, len(lines))
@@ -449,35 +452,6 @@ class _Session:
 
     def _shelve(self, log: LogKey, code: str) -> None:
         self.memory.shelf[log] = self.clock() + _PAUSE.get(code, _ELSE)
-
-
-def _batches(
-    replica: Replica, wants: list[Want], stopped: Collection[LogKey]
-) -> Generator[tuple[list[bytes], list[LogKey]], None, None]:
-    """Yield what one request may carry: lines, and the log of each."""
-    limits = replica.limits
-    lines: list[bytes] = []
-    logs: list[LogKey] = []
-    for want in wants:
-        first = want.first
-        while first <= want.last and want.log not in stopped:
-            some = replica.lines(
-                want._replace(first=first),
-                limits.batch_lines - len(lines),
-                limits.batch_bytes - sum(map(len, lines)),
-            )
-            place = where(some[-1]) if some else None
-            if place is not None:
-                lines += some
-                logs += [want.log] * len(some)
-                first = place.seq + 1
-            elif lines:  # no room left
-                yield lines, logs
-                lines, logs = [], []
-            else:
-                break  # expired meanwhile
-    if lines:
-        yield lines, logs
 
 
 def _id_of(line: bytes) -> bytes:

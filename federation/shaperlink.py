@@ -32,7 +32,7 @@ from federation.errors import Refused
 from federation.profile import b64, unb64
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from federation.decision import Verdict
     from federation.evidence import Evidence
@@ -141,12 +141,7 @@ class Projection:
         key = f"{self._prefix}peppers"
         mine = {b64(one.id): b64(one.secret) for one in peppers}
         with _translated():
-            held = await self._client.hkeys(key)
-            gone = [name for name in held if name.decode() not in mine]
-            if gone:
-                await self._client.hdel(key, *gone)
-            if mine:
-                await self._client.hset(key, mapping=mine)
+            await self._replace(key, mine)
             await self._client.set(f"{self._prefix}alive", now, ex=ALIVE)
 
     async def is_whole(self) -> bool:
@@ -259,13 +254,17 @@ class Projection:
         }
         key = f"{self._prefix}senders"
         with _translated():
-            held = await self._client.hkeys(key)
-            gone = [name for name in held if name.decode() not in said]
-            if gone:
-                await self._client.hdel(key, *gone)
-            if said:
-                await self._client.hset(key, mapping=said)
+            await self._replace(key, said)
         self.senders = len(said)
+
+    async def _replace(self, key: str, mapping: Mapping[str, str]) -> None:
+        """Make a hash equal to a mapping; what stays is never away in between."""
+        held = await self._client.hkeys(key)
+        gone = [name for name in held if name.decode() not in mapping]
+        if gone:
+            await self._client.hdel(key, *gone)
+        if mapping:
+            await self._client.hset(key, mapping=mapping)
 
     def _last_arrival(self) -> int:
         found = self._store.row("SELECT coalesce(max(n), 0) FROM ev")
