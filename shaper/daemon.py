@@ -54,7 +54,7 @@ from shaper.watch import Watch
 from shaper.watchers import Journaling, Watchers
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Iterable
     from pathlib import Path
 
 
@@ -240,8 +240,7 @@ class Daemon:
             else PolicyServer(remember)
         )
         self._sockets.push_async_callback(policy.stop)
-        for address in settings.policy.listen:
-            await _open(address, policy.listen, policy.listen_unix)
+        await _open(settings.policy.listen, policy)
         if asked:
             return  # the MTA keeps its mail
         ingress = self._ingress = Ingress(
@@ -252,8 +251,7 @@ class Daemon:
             hops=self._hops,
         )
         self._sockets.push_async_callback(ingress.stop, settings.daemon.grace)
-        for address in settings.hop.listen:
-            await _open(address, ingress.listen, ingress.listen_unix)
+        await _open(settings.hop.listen, ingress)
         if settings.sending.listen:
             friends = self._friends = Ingress(
                 wiring.friends(settings),
@@ -265,8 +263,7 @@ class Daemon:
                 session=FriendSession,
             )
             self._sockets.push_async_callback(friends.stop, settings.daemon.grace)
-            for address in settings.sending.listen:
-                await _open(address, friends.listen, friends.listen_unix)
+            await _open(settings.sending.listen, friends)
 
     async def _remember(
         self, engine: Engine, ledger: RedisLedger, queue_id: str, login: str
@@ -347,21 +344,18 @@ class Daemon:
         )
 
 
-async def _open(
-    address: str,
-    listen: Callable[..., Awaitable[None]],
-    listen_unix: Callable[[str], Awaitable[None]],
-) -> None:
-    try:
-        if address.startswith("/"):
-            await listen_unix(address)
-        else:
-            host, port = split_address(address)
-            await listen(host, port, reuse_port=True)
-    except OSError as error:
-        raise OSError(
-            error.errno, f"cannot listen on {address}: {error.strerror}"
-        ) from error
+async def _open(addresses: Iterable[str], server: Ingress | PolicyServer) -> None:
+    for address in addresses:
+        try:
+            if address.startswith("/"):
+                await server.listen_unix(address)
+            else:
+                host, port = split_address(address)
+                await server.listen(host, port, reuse_port=True)
+        except OSError as error:
+            raise OSError(
+                error.errno, f"cannot listen on {address}: {error.strerror}"
+            ) from error
 
 
 async def _forget(engine: Engine, audit: AuditJournal, address: str) -> dict[str, int]:

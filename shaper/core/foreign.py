@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from shaper.core.plain import loads, moment
 from shaper.core.quote import shell
-from shaper.core.suppression import MARK
+from shaper.core.suppression import MARK, fold
 from shaper.core.text import bland
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ __all__ = [
     "Foreign",
     "ForeignSender",
     "Stop",
+    "address_of",
     "raise_floor",
     "read_foreign",
     "read_sender",
@@ -75,6 +76,12 @@ class Stop:
     lines: tuple[str, ...]
     probe: str = ""
     keep: int = 0
+
+
+def address_of(sender: str) -> str:
+    """Return the address of a sender that others may know, "" where it has none."""
+    kind, _, name = sender.partition(":")
+    return fold(name) if kind in {"login", "from"} else ""
 
 
 def read_foreign(raw: bytes) -> Foreign | None:

@@ -33,13 +33,7 @@ _STAGES = {
 def check(postfix: Postfix, settings: Settings) -> list[Finding]:
     """Return what is right and wrong for the placement ``policy``."""
     found = _filtered(postfix)
-    takers = [
-        name
-        for name in sorted(postfix.services)
-        if name.endswith("/inet")
-        and postfix.value(name, "smtpd_sasl_auth_enable") == "yes"
-    ] or [""]
-    for name in takers:
+    for name in postfix.takers():
         found += _asked(postfix, settings, name)
     return found + _life(postfix, settings)
 

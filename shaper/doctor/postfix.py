@@ -34,6 +34,15 @@ class Postfix:
         """Return a parameter as one service sees it."""
         return self.options.get(service, {}).get(name, self.main.get(name, ""))
 
+    def takers(self) -> list[str]:
+        """Return the services where people log in, "" (main.cf) without any."""
+        return [
+            name
+            for name in sorted(self.services)
+            if name.endswith("/inet")
+            and self.value(name, "smtpd_sasl_auth_enable") == "yes"
+        ] or [""]
+
 
 def read(config: str = "") -> Postfix:
     """Ask postconf, of the instance in ``config`` if given. Raises ProbeError."""
@@ -131,14 +140,8 @@ def _login(postfix: Postfix, settings: Settings) -> list[Finding]:
             )
         ]
     # An overriding -o of a service that logs people in hides main.cf's.
-    takers = [
-        name
-        for name in sorted(postfix.services)
-        if name.endswith("/inet")
-        and postfix.value(name, "smtpd_sasl_auth_enable") == "yes"
-    ] or [""]
     found = []
-    for name in takers:
+    for name in postfix.takers():
         asks = " ".join(
             postfix.value(name, key)
             for key in ("smtpd_data_restrictions", "smtpd_end_of_data_restrictions")

@@ -28,6 +28,7 @@ from shaper.core.identity import identify
 from shaper.core.message import Action, HeldMessage, Submission
 from shaper.core.ports import SpoolFullError
 from shaper.core.reply import Phase, Reply
+from shaper.engine.gate import DISK_FULL
 
 if TYPE_CHECKING:
     from shaper.core.message import Decision
@@ -51,9 +52,6 @@ _REFUSED = re.compile(
 )
 # Of Postfix and Exim, short and long; it becomes part of a file's name.
 _QUEUE_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
-_DISK_FULL = Reply(
-    452, ("4.3.1 No room to hold the message, try again later",), Phase.END
-)
 
 
 class Asking:
@@ -191,7 +189,7 @@ class Asking:
         except SpoolFullError as error:
             # Without a record nobody would ever release it.
             journal.spool_full(submission.id, str(error))
-            return Answer(reply=_DISK_FULL)
+            return Answer(reply=DISK_FULL)
         await self._gate.held(message)
         return HOLD
 

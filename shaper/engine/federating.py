@@ -12,13 +12,13 @@ again with its next bounce. While Redis is away the newest wait, up to a bound.
 from __future__ import annotations
 
 import json
-import logging
 import re
 import secrets
 from collections import Counter, deque
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from shaper.core.foreign import address_of
 from shaper.core.message import RecipientFate
 from shaper.core.outcome import Kind, Meaning
 from shaper.core.state import State
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Federating"]
 
-log = logging.getLogger(__name__)
-
 _MOST = 20_000
 _A_ROUND = 1000
 _BLOCK_TOLD = 30 * 86400.0  # seconds for which a block of a sender is told
@@ -59,7 +57,6 @@ class Federating(Watcher):
     """Off unless ``enabled``; hears of everything and stops nothing.
 
     ``peppers`` gives those of the federation, to see which deliveries matter.
-    ``lost`` counts facts that found no room.
     """
 
     def __init__(
@@ -70,11 +67,10 @@ class Federating(Watcher):
     ) -> None:
         """Start with nothing to tell."""
         self.enabled = False
-        self.lost = 0
         self._context = context
         self._store = store
         self._peppers = peppers
-        self._facts: deque[bytes] = deque()
+        self._facts: deque[bytes] = deque(maxlen=_MOST)
         self._delivered: deque[tuple[str, float]] = deque(maxlen=_MOST)
         self._numbers: Counter[str] = Counter()
         self._told_day = ""
@@ -153,8 +149,7 @@ class Federating(Watcher):
             return
         now = self._context.clock()
         if transition.new is State.BLOCKED and transition.old is not State.BLOCKED:
-            address = fold(sender.partition(":")[2])
-            if address and sender.startswith(("login:", "from:")):
+            if address := address_of(sender):
                 self._put(
                     "blocked",
                     sender=address,
@@ -193,9 +188,6 @@ class Federating(Watcher):
             self._numbers[f"{self._day()} {name}"] += number
 
     def _put(self, kind: str, **more: Any) -> None:  # noqa: ANN401
-        if len(self._facts) >= _MOST:
-            self._facts.popleft()
-            self.lost += 1
         fact = {"v": 1, "kind": kind, **more}
         self._facts.append(json.dumps(fact, separators=(",", ":")).encode())
 

@@ -20,10 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 from shaper import journal
 from shaper.core.evidence import OutcomeKind
-from shaper.core.foreign import raise_floor, read_foreign, read_sender, stop
+from shaper.core.foreign import (
+    address_of,
+    raise_floor,
+    read_foreign,
+    read_sender,
+    stop,
+)
 from shaper.core.ports import SpoolFullError
 from shaper.core.reply import Phase, Reply
-from shaper.core.suppression import Entry, fold
+from shaper.core.suppression import Entry
 from shaper.engine.gate import Watcher
 from shaper.engine.tags import tags
 
@@ -54,7 +60,7 @@ _PEPPER = 32  # octets
 class ForeignWord(Watcher):
     """Off unless ``enabled``. ``suppression`` and ``notices`` are set before use.
 
-    ``refused``, ``would`` (spared by observing), ``probes`` and ``watched`` count.
+    ``probes`` counts messages let through as a test, ``watched`` senders.
     """
 
     suppression: Suppression
@@ -67,7 +73,7 @@ class ForeignWord(Watcher):
         self.enabled = False
         self.live = False
         self.peppers: list[bytes] = []
-        self.refused = self.would = self.probes = self.watched = 0
+        self.probes = self.watched = 0
         self._context = context
         self._senders = senders
         self._store = store
@@ -138,10 +144,8 @@ class ForeignWord(Watcher):
             suppression.watcher.foreign("probe")
             return None
         if not settings.enabled or not self._context.enforce:
-            self.would += 1
             suppression.watcher.foreign("spared")
             return None
-        self.refused += 1
         suppression.watcher.foreign("refused")
         self.stopped(folded)  # the federation's breaker counts, and its benefit
         if found.suppress:
@@ -183,10 +187,7 @@ class ForeignWord(Watcher):
             self._waiting[key] = signal
 
     def _signal(self, sender: str) -> ForeignSender | None:
-        address = fold(sender.partition(":")[2])
-        if not address or not sender.startswith(("login:", "from:")):
-            return None
-        for tag in tags(self.peppers, address, sender=True):
+        for tag in tags(self.peppers, address_of(sender), sender=True):
             if tag in self._signals:
                 return self._signals[tag]
         return None

@@ -87,6 +87,11 @@ class Friends(Watcher):
             told = shared.get(f"{PREFIX}{friend}", 0)
             self._sent[friend] = told + self._unwritten[friend]
 
+    def sent(self) -> dict[str, int]:
+        """Return the recipients of each friend today."""
+        self._roll()
+        return {friend: self._sent[friend] for friend in self.quotas}
+
     def rows(self) -> list[dict[str, Any]]:
         """Return each friend with what it sent today, and who below it most."""
         self._roll()

@@ -40,14 +40,14 @@ if TYPE_CHECKING:
     from shaper.engine.senders import Senders
     from shaper.engine.trickle import Trickle
 
-__all__ = ["Gatekeeper", "Watcher"]
+__all__ = ["DISK_FULL", "Gatekeeper", "Watcher"]
 
 log = logging.getLogger(__name__)
 
 _UNAVAILABLE = Reply(
     451, ("4.3.0 The state of senders is not available, try again later",), Phase.END
 )
-_DISK_FULL = Reply(
+DISK_FULL = Reply(
     452, ("4.3.1 No room to hold the message, try again later",), Phase.END
 )
 
@@ -170,7 +170,7 @@ class Gatekeeper:
                 await self._senders.assure(sender)
             except SpoolFullError as error:
                 journal.spool_full(submission.id, str(error))
-                return Decision(Action.ANSWER, _DISK_FULL)
+                return Decision(Action.ANSWER, DISK_FULL)
             return Decision(Action.HOLD, case=case)
         if judgement.action is Action.HOLD:
             # Observing: the case shows what would have been held.

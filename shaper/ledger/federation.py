@@ -69,13 +69,8 @@ class FederationLedger:
         key = self._keys.federation("senders")
         if int(await self._connection.command("HLEN", key)) > _MOST_SENDERS:
             raise StateUnavailableError(f"{key} is longer than any federation")
-        found: Any = await self._connection.command("HGETALL", key)
-        pairs = (
-            found.items()
-            if isinstance(found, dict)
-            else zip(found[::2], found[1::2], strict=True)
-        )
-        return {bytes(tag).decode("ascii", "replace"): bytes(raw) for tag, raw in pairs}
+        found = await self._all(key)
+        return {tag.decode("ascii", "replace"): raw for tag, raw in found.items()}
 
     async def count(self, day: str, counts: Mapping[str, int]) -> None:
         """Add to the host's numbers of a UTC day."""
@@ -93,13 +88,15 @@ class FederationLedger:
     async def counted(self, day: str) -> dict[str, int]:
         """Return the host's numbers of a UTC day."""
         key = self._keys.federation(f"day:{day}")
-        found: Any = await self._connection.command("HGETALL", key)
-        pairs = (
-            found.items()
-            if isinstance(found, dict)
-            else zip(found[::2], found[1::2], strict=True)
-        )
+        found = await self._all(key)
         try:
-            return {bytes(name).decode(): int(number) for name, number in pairs}
+            return {name.decode(): int(number) for name, number in found.items()}
         except ValueError as error:
             raise StateUnavailableError(f"Redis key {key} is damaged") from error
+
+    async def _all(self, key: str) -> dict[bytes, bytes]:
+        """Return a whole hash; RESP2 and RESP3 give it in different forms."""
+        found: Any = await self._connection.command("HGETALL", key)
+        if isinstance(found, dict):
+            return found
+        return dict(zip(found[::2], found[1::2], strict=True))

@@ -7,7 +7,6 @@ hands its hooks to the other parts, and calls ``attach`` once the engine serves.
 from __future__ import annotations
 
 import logging
-from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Self
 
@@ -81,10 +80,10 @@ class Monitor:
         self.standing.add(
             "mailshaper_foreign_present", lambda: {"": float(engine.foreign.live)}
         )
-        for name, key in (("recipients", "sent"), ("quota", "quota")):
-            self.standing.add(
-                f"mailshaper_friend_{name}", partial(_of_friends, engine, key)
-            )
+        self.standing.add("mailshaper_friend_recipients", engine.friends.sent)
+        self.standing.add(
+            "mailshaper_friend_quota", lambda: dict(engine.friends.quotas)
+        )
         self.standing.add(
             "mailshaper_baseline_refit_timestamp_seconds", lambda: {"": _written(model)}
         )
@@ -124,10 +123,6 @@ class Monitor:
         """Stop listening."""
         if self._listener is not None:
             await self._listener.close()
-
-
-def _of_friends(engine: Engine, key: str) -> dict[str, float]:
-    return {row["friend"]: float(row[key]) for row in engine.friends.rows()}
 
 
 def _written(path: Path) -> float:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from shaper.metrics.declared import ALL
 
-__all__ = ["page"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from shaper.metrics.declared import Declared
+
+__all__ = ["entries", "page"]
 
 _HEAD = """\
 # Metrics
@@ -32,13 +38,16 @@ Some are there only with their setting: `mailshaper_log_lag_bytes` and
 
 def page() -> str:
     """Return the page."""
-    parts = [_HEAD]
-    for one in ALL:
-        parts.append(f"## `{one.name}`\n\n{one.kind.capitalize()}. {one.help}\n")
+    return "\n".join([_HEAD, *entries(ALL, "##")])
+
+
+def entries(declared: Iterable[Declared], mark: str) -> Iterator[str]:
+    """Give the paragraphs about metrics, with headings of this level."""
+    for one in declared:
+        yield f"{mark} `{one.name}`\n\n{one.kind.capitalize()}. {one.help}\n"
         if one.values:
-            parts.append(f"Labels: {one.values}.\n")
-        parts.append(f"When it moves: {one.act}\n")
-    return "\n".join(parts)
+            yield f"Labels: {one.values}.\n"
+        yield f"When it moves: {one.act}\n"
 
 
 if __name__ == "__main__":
