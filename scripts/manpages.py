@@ -100,15 +100,7 @@ def _commands() -> Iterator[str]:
     yield _prose(
         "Every change needs --reason, and has --dry-run; every read has --json."
     )
-    yield ".SH OPTIONS"
-    yield from _parameters(group, context)
-    yield ".SH COMMANDS"
-    for name, command, inner in _walk(group, context):
-        yield f".SS {_text(name)}"
-        usage = " ".join(command.collect_usage_pieces(inner))
-        yield f".B mailshaper {_text(name)}\n{_text(usage)}\n.PP"
-        yield _prose(command.help or "")
-        yield from _parameters(command, inner)
+    yield from _options_and_commands("mailshaper", group, context)
     yield from _list("EXIT STATUS", _STATUSES)
     yield from _list(
         "ENVIRONMENT",
@@ -120,6 +112,19 @@ def _commands() -> Iterator[str]:
     yield from _list("FILES", dict(list(_FILES.items())[:3]))
     yield ".SH SEE ALSO\n.BR mailshaper.toml (5),\n.BR mailshaper\\-daemon (8),"
     yield ".BR mailshaper\\-federation (1)"
+
+
+def _options_and_commands(name: str, group: _Click, context: _Click) -> Iterator[str]:
+    """Give options and commands of a program."""
+    yield ".SH OPTIONS"
+    yield from _parameters(group, context)
+    yield ".SH COMMANDS"
+    for words, command, inner in _walk(group, context):
+        yield f".SS {_text(words)}"
+        usage = " ".join(command.collect_usage_pieces(inner))
+        yield f".B {_text(name)} {_text(words)}\n{_text(usage)}\n.PP"
+        yield _prose(command.help or "")
+        yield from _parameters(command, inner)
 
 
 def _federation() -> Iterator[str]:
@@ -136,15 +141,7 @@ def _federation() -> Iterator[str]:
         "directory, whether its daemon runs or not; run as root they go on as the user "
         "to whom it belongs. What shows something has --json."
     )
-    yield ".SH OPTIONS"
-    yield from _parameters(group, context)
-    yield ".SH COMMANDS"
-    for words, command, inner in _walk(group, context):
-        yield f".SS {_text(words)}"
-        usage = " ".join(command.collect_usage_pieces(inner))
-        yield f".B {_text(name)} {_text(words)}\n{_text(usage)}\n.PP"
-        yield _prose(command.help or "")
-        yield from _parameters(command, inner)
+    yield from _options_and_commands(name, group, context)
     yield from _list("EXIT STATUS", _FEDERATION_STATUSES)
     yield from _list(
         "ENVIRONMENT",

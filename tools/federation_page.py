@@ -9,6 +9,7 @@ import sys
 
 from federation import journal
 from federation.declared import ALL
+from shaper.metrics.page import entries
 
 __all__ = ["page"]
 
@@ -47,12 +48,7 @@ def page() -> str:
         "No label holds an address. Counters begin at 0 with the daemon; Python's "
         "client adds\n`process_*`.\n"
     )
-    for one in ALL:
-        parts.append(f"### `{one.name}`\n\n{one.kind.capitalize()}. {one.help}\n")
-        if one.values:
-            parts.append(f"Labels: {one.values}.\n")
-        parts.append(f"When it moves: {one.act}\n")
-    return "\n".join(parts)
+    return "\n".join([*parts, *entries(ALL, "###")])
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ holds and counts is its own and is added up.
 from __future__ import annotations
 
 from tools.grafana.federation import FEDERATION
-from tools.grafana.model import Board, Level, Panel, Query, Row
+from tools.grafana.model import Board, Level, Panel, Query, Row, q, red
 
 __all__ = ["BOARDS"]
 
@@ -16,16 +16,8 @@ _HOUR, _DAY = 3600.0, 86400.0
 _OK: tuple[Level, ...] = ((0, "green"),)
 
 
-def _q(expr: str, legend: str = "") -> Query:
-    return Query(expr.replace("{I", '{instance=~"$instance"'), legend)
-
-
 def _steps(warn: float, bad: float) -> tuple[Level, ...]:
     return ((0, "green"), (warn, "orange"), (bad, "red"))
-
-
-def _red(value: float) -> tuple[Level, ...]:
-    return ((0, "green"), (value, "red"))
 
 
 def _tile(
@@ -38,13 +30,13 @@ def _tile(
     *,
     width: int = 4,
 ) -> Panel:
-    return Panel(title, question, unit, (_q(expr),), runbook, levels, "stat", width, 4)
+    return Panel(title, question, unit, (q(expr),), runbook, levels, "stat", width, 4)
 
 
 def _quantiles(metric: str) -> tuple[Query, ...]:
     inner = f"sum by (le) (rate(mailshaper_{metric}_bucket{{I}}[5m]))"
     return tuple(
-        _q(f"histogram_quantile({share}, {inner})", name)
+        q(f"histogram_quantile({share}, {inner})", name)
         for share, name in ((0.5, "half"), (0.99, "99 of 100"))
     )
 
@@ -63,7 +55,7 @@ _BLOCKED = _tile(
     "short",
     'max(mailshaper_senders{I,state="blocked"})',
     "MailshaperReviewWaiting",
-    _red(1),
+    red(1),
 )
 _SLOWED = _tile(
     "Slowed senders",
@@ -95,7 +87,7 @@ _UNREADY = _tile(
     "short",
     "sum(mailshaper_unready{I})",
     "MailshaperNotReady",
-    _red(1),
+    red(1),
 )
 _PASSED = (
     'sum(rate(mailshaper_recipients_total{I,placement=~"$placement",action="pass"}'
@@ -119,8 +111,8 @@ _OVERVIEW = Board(
                     "Does as much mail go through as on this day last week?",
                     "reqps",
                     (
-                        _q(_PASSED.replace("{OFFSET}", ""), "now"),
-                        _q(_PASSED.replace("{OFFSET}", " offset 1w"), "a week before"),
+                        q(_PASSED.replace("{OFFSET}", ""), "now"),
+                        q(_PASSED.replace("{OFFSET}", " offset 1w"), "a week before"),
                     ),
                     "MailshaperNotReady",
                     width=12,
@@ -130,7 +122,7 @@ _OVERVIEW = Board(
                     "Is held mail growing, and who has to move: time or a person?",
                     "short",
                     (
-                        _q(
+                        q(
                             "sum by (queue) (mailshaper_held_messages"
                             '{I,queue!="notice"})',
                             "{{queue}}",
@@ -145,14 +137,14 @@ _OVERVIEW = Board(
                     "Which receivers distrust us as a whole?",
                     "short",
                     (
-                        _q(
+                        q(
                             "sum by (receiver) (increase(mailshaper_outcomes_total"
                             '{I,meaning="host_refused"}[1h]))',
                             "{{receiver}}",
                         ),
                     ),
                     "MailshaperReceiverRefusesHost",
-                    _red(3),
+                    red(3),
                     "bars",
                     12,
                 ),
@@ -161,7 +153,7 @@ _OVERVIEW = Board(
                     "Is mail waiting longer and longer?",
                     "s",
                     (
-                        _q(
+                        q(
                             "max by (queue) (mailshaper_held_oldest_age_seconds"
                             '{I,queue!="notice"})',
                             "{{queue}}",
@@ -190,7 +182,7 @@ _CASES = Board(
                     "short",
                     "max(mailshaper_review_waiting_senders{I})",
                     "MailshaperReviewWaiting",
-                    _red(1),
+                    red(1),
                     width=6,
                 ),
                 _tile(
@@ -229,7 +221,7 @@ _CASES = Board(
                     "Senders by state",
                     "How many senders are not normal, over time?",
                     "short",
-                    (_q("max by (state) (mailshaper_senders{I})", "{{state}}"),),
+                    (q("max by (state) (mailshaper_senders{I})", "{{state}}"),),
                     "MailshaperAccountSlowed",
                 ),
                 Panel(
@@ -237,7 +229,7 @@ _CASES = Board(
                     "What gives thieves away here?",
                     "short",
                     (
-                        _q(
+                        q(
                             "sum by (part) (increase(mailshaper_alarms_total{I}[1h]))"
                             " > 0",
                             "{{part}}",
@@ -251,7 +243,7 @@ _CASES = Board(
                     "How do cases go on: calm, blocked, released?",
                     "short",
                     (
-                        _q(
+                        q(
                             "sum by (event) (increase(mailshaper_transitions_total{I}"
                             "[1h]))",
                             "{{event}}",
@@ -265,7 +257,7 @@ _CASES = Board(
                     "Are alarms clear, or barely over the limit (1)?",
                     "none",
                     (
-                        _q(
+                        q(
                             "histogram_quantile(0.5, sum by (le) (increase("
                             "mailshaper_alarm_evidence_ratio_bucket{I}[1d])))",
                             "half of the alarms are under",
@@ -279,7 +271,7 @@ _CASES = Board(
                     "Which share of messages comes near the limit of its sender?",
                     "percentunit",
                     (
-                        _q(
+                        q(
                             "1 - sum(rate(mailshaper_evidence_ratio_bucket"
                             '{I,le="0.5"}[5m])) / '
                             "sum(rate(mailshaper_evidence_ratio_count{I}[5m]))",
@@ -294,11 +286,11 @@ _CASES = Board(
                     "Does the host as a whole deviate (1), and how nearly?",
                     "short",
                     (
-                        _q("max(mailshaper_host_alarm{I})", "alarm"),
-                        _q("max(mailshaper_host_evidence_ratio{I})", "evidence"),
+                        q("max(mailshaper_host_alarm{I})", "alarm"),
+                        q("max(mailshaper_host_evidence_ratio{I})", "evidence"),
                     ),
                     "MailshaperHostAlarm",
-                    _red(1),
+                    red(1),
                 ),
             ),
         ),
@@ -310,7 +302,7 @@ _CASES = Board(
                     "How fast does held mail leave?",
                     "reqps",
                     (
-                        _q(
+                        q(
                             "sum by (queue) (rate(mailshaper_releases_total{I}[5m]))",
                             "{{queue}}",
                         ),
@@ -322,7 +314,7 @@ _CASES = Board(
                     "Was held mail delivered, dropped, or returned?",
                     "short",
                     (
-                        _q(
+                        q(
                             "sum by (fate) (increase(mailshaper_held_recipients_total"
                             "{I}[1h]))",
                             "{{fate}}",
@@ -336,7 +328,7 @@ _CASES = Board(
                     "What is done with mail?",
                     "reqps",
                     (
-                        _q(
+                        q(
                             "sum by (action) (rate(mailshaper_messages_total"
                             '{I,placement=~"$placement"}[5m]))',
                             "{{action}}",
@@ -349,7 +341,7 @@ _CASES = Board(
                     "How much mail passes by an exemption or a plan?",
                     "reqps",
                     (
-                        _q(
+                        q(
                             "sum by (allowance) (rate(mailshaper_allowances_total{I}"
                             "[5m]))",
                             "{{allowance}}",
@@ -381,7 +373,7 @@ _DELIVERABILITY = Board(
                     "at 0.5 %.",
                     "percentunit",
                     (
-                        _q(
+                        q(
                             "sum(increase(mailshaper_outcomes_total"
                             '{I,meaning="complaint"}[1d])) / '
                             "sum(increase(mailshaper_outcomes_total"
@@ -400,7 +392,7 @@ _DELIVERABILITY = Board(
                     "and pauses at 10 %.",
                     "percentunit",
                     (
-                        _q(
+                        q(
                             "sum(increase(mailshaper_outcomes_total"
                             '{I,meaning="dead_address"}[1d])) / ' + _TOTAL,
                             "dead addresses",
@@ -421,7 +413,7 @@ _DELIVERABILITY = Board(
                     "What do receivers say to our mail?",
                     "reqps",
                     (
-                        _q(
+                        q(
                             "sum by (meaning) (rate(mailshaper_outcomes_total{I}[5m]))",
                             "{{meaning}}",
                         ),
@@ -433,7 +425,7 @@ _DELIVERABILITY = Board(
                     "Who refuses, whatever the reason?",
                     "short",
                     (
-                        _q(
+                        q(
                             "sum by (receiver) (increase(mailshaper_outcomes_total"
                             '{I,meaning!="delivered"}[1h]))',
                             "{{receiver}}",
@@ -447,20 +439,20 @@ _DELIVERABILITY = Board(
                     "Which receivers refuse this host at the moment?",
                     "short",
                     (
-                        _q(
+                        q(
                             "max by (receiver) (mailshaper_receiver_troubles{I})",
                             "{{receiver}}",
                         ),
                     ),
                     "MailshaperReceiverRefusesHost",
-                    _red(1),
+                    red(1),
                 ),
                 Panel(
                     "Not understood",
                     "Are there replies that no rule of the table knows?",
                     "short",
                     (
-                        _q(
+                        q(
                             "sum(increase(mailshaper_outcomes_total"
                             '{I,meaning="unknown"}[1h]))',
                             "unknown",
@@ -477,7 +469,7 @@ _DELIVERABILITY = Board(
                     "Suppressed recipients",
                     "How many addresses are not written to any more?",
                     "short",
-                    (_q("max(mailshaper_suppressed_recipients{I})", "recipients"),),
+                    (q("max(mailshaper_suppressed_recipients{I})", "recipients"),),
                     "MailshaperBounces",
                     width=12,
                 ),
@@ -486,7 +478,7 @@ _DELIVERABILITY = Board(
                     "Does somebody write to dead addresses again and again?",
                     "reqps",
                     (
-                        _q(
+                        q(
                             "sum(rate(mailshaper_suppression_hits_total{I}[5m]))",
                             "refused",
                         ),
@@ -504,12 +496,12 @@ _DELIVERABILITY = Board(
                     "What does the federation spare us, and is it there at all?",
                     "short",
                     (
-                        _q(
+                        q(
                             "sum by (action) (increase("
                             "mailshaper_foreign_recipients_total{I}[1h]))",
                             "{{action}}",
                         ),
-                        _q("max(mailshaper_foreign_present{I})", "federation there"),
+                        q("max(mailshaper_foreign_present{I})", "federation there"),
                     ),
                     "MailshaperFederationDown",
                     width=12,
@@ -519,7 +511,7 @@ _DELIVERABILITY = Board(
                     "Which friendly host comes near its daily quota?",
                     "percentunit",
                     (
-                        _q(
+                        q(
                             "max by (friend) (mailshaper_friend_recipients{I} / "
                             "mailshaper_friend_quota{I})",
                             "{{friend}}",
@@ -556,7 +548,7 @@ _ENGINE = Board(
                     "short",
                     "sum(mailshaper_spool_corrupt_files{I})",
                     "MailshaperSpoolCorrupt",
-                    _red(1),
+                    red(1),
                 ),
                 _tile(
                     "Age of the baselines",
@@ -609,7 +601,7 @@ _ENGINE = Board(
                     "How long does a read from Redis take?",
                     "s",
                     (
-                        _q(
+                        q(
                             "max by (instance) (mailshaper_redis_latency_seconds{I})",
                             "{{instance}}",
                         ),
@@ -627,7 +619,7 @@ _ENGINE = Board(
                     "Does the next hop take what it is given?",
                     "reqps",
                     (
-                        _q(
+                        q(
                             "sum by (class) (rate(mailshaper_next_hop_replies_total"
                             "{I}[5m]))",
                             "{{class}}",
@@ -640,7 +632,7 @@ _ENGINE = Board(
                     "Are transactions lost without an answer, and where?",
                     "reqps",
                     (
-                        _q(
+                        q(
                             "sum by (phase) (rate(mailshaper_next_hop_errors_total{I}"
                             "[5m]))",
                             "{{phase}}",
@@ -653,7 +645,7 @@ _ENGINE = Board(
                     "Does Postfix tell who sends?",
                     "reqps",
                     (
-                        _q(
+                        q(
                             "sum(rate(mailshaper_policy_requests_total{I}[5m]))",
                             "requests",
                         ),
@@ -665,7 +657,7 @@ _ENGINE = Board(
                     "Does the daemon keep up with the MTA's logs?",
                     "bytes",
                     (
-                        _q(
+                        q(
                             "max by (instance, log) (mailshaper_log_lag_bytes{I})",
                             "{{instance}} {{log}}",
                         ),
@@ -678,20 +670,20 @@ _ENGINE = Board(
                     "Is a followed log missing, or forbidden to the daemon?",
                     "short",
                     (
-                        _q(
+                        q(
                             "max by (instance, log) (mailshaper_log_unreadable{I})",
                             "{{instance}} {{log}}",
                         ),
                     ),
                     "MailshaperLogLag",
-                    _red(1),
+                    red(1),
                 ),
                 Panel(
                     "Notices",
                     "Do notices reach people?",
                     "short",
                     (
-                        _q(
+                        q(
                             "sum by (channel, result) (increase("
                             "mailshaper_notices_total{I}[1h]))",
                             "{{channel}} {{result}}",
@@ -704,9 +696,9 @@ _ENGINE = Board(
                     "Reasons for not being ready",
                     "What keeps an instance from taking mail?",
                     "short",
-                    (_q("sum by (reason) (mailshaper_unready{I})", "{{reason}}"),),
+                    (q("sum by (reason) (mailshaper_unready{I})", "{{reason}}"),),
                     "MailshaperNotReady",
-                    _red(1),
+                    red(1),
                 ),
             ),
         ),
@@ -718,12 +710,12 @@ _ENGINE = Board(
                     "How full is the spool of what it may hold?",
                     "percentunit",
                     (
-                        _q(
+                        q(
                             "sum by (instance) (mailshaper_held_bytes{I}) / "
                             "sum by (instance) (mailshaper_spool_limit_bytes{I})",
                             "{{instance}} octets",
                         ),
-                        _q(
+                        q(
                             "sum by (instance) (mailshaper_held_messages{I}) / "
                             "sum by (instance) (mailshaper_spool_limit_messages{I})",
                             "{{instance}} messages",
@@ -737,7 +729,7 @@ _ENGINE = Board(
                     "Is there room, beyond what is left to others?",
                     "bytes",
                     (
-                        _q(
+                        q(
                             "min by (instance) (mailshaper_spool_free_bytes{I} - "
                             "mailshaper_spool_reserved_bytes{I})",
                             "{{instance}}",
@@ -751,7 +743,7 @@ _ENGINE = Board(
                     "How much memory does the daemon hold (its Redis apart)?",
                     "bytes",
                     (
-                        _q(
+                        q(
                             'process_resident_memory_bytes{I,job="mailshaper"}',
                             "{{instance}}",
                         ),
@@ -763,7 +755,7 @@ _ENGINE = Board(
                     "How much of one core does the daemon use?",
                     "percentunit",
                     (
-                        _q(
+                        q(
                             'rate(process_cpu_seconds_total{I,job="mailshaper"}[5m])',
                             "{{instance}}",
                         ),
@@ -776,7 +768,7 @@ _ENGINE = Board(
                     "How near is the limit of open files?",
                     "percentunit",
                     (
-                        _q(
+                        q(
                             'process_open_fds{I,job="mailshaper"} / '
                             'process_max_fds{I,job="mailshaper"}',
                             "{{instance}}",

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from tools.grafana.model import Board, Level, Marks, Panel, Query, Row
+from tools.grafana.model import Board, Level, Marks, Panel, Row, q, red
 
 __all__ = ["FEDERATION"]
 
 _P = "mailshaper_federation_"
 _HOUR = 3600.0
 _MB, _GB = 1e6, 1e9
-
-
-def _q(expr: str, legend: str = "") -> Query:
-    return Query(expr.replace("{I", '{instance=~"$instance"'), legend)
-
-
-def _red(value: float) -> tuple[Level, ...]:
-    return ((0, "green"), (value, "red"))
 
 
 def _tile(
@@ -27,7 +19,7 @@ def _tile(
     runbook: str,
     levels: tuple[Level, ...],
 ) -> Panel:
-    return Panel(title, question, unit, (_q(expr),), runbook, levels, "stat", 4, 4)
+    return Panel(title, question, unit, (q(expr),), runbook, levels, "stat", 4, 4)
 
 
 FEDERATION = Board(
@@ -44,7 +36,7 @@ FEDERATION = Board(
                     "short",
                     f"sum({_P}peer_age_seconds{{I}} > bool 7200)",
                     "MailshaperFederationPeerSilent",
-                    _red(1),
+                    red(1),
                 ),
                 _tile(
                     "Missing events",
@@ -60,7 +52,7 @@ FEDERATION = Board(
                     "short",
                     f"sum(max by (whose) ({_P}forks{{I}}))",
                     "MailshaperFederationFork",
-                    _red(1),
+                    red(1),
                 ),
                 _tile(
                     "Breaker",
@@ -68,7 +60,7 @@ FEDERATION = Board(
                     "short",
                     f"max({_P}breaker_open{{I}})",
                     "MailshaperFederationBreakerOpen",
-                    _red(1),
+                    red(1),
                 ),
                 _tile(
                     "Weight taken",
@@ -96,7 +88,7 @@ FEDERATION = Board(
                     "What comes in, and is any of it refused?",
                     "cps",
                     (
-                        _q(
+                        q(
                             f"sum by (code) (rate({_P}lines_total{{I}}[5m]))",
                             "{{code}}",
                         ),
@@ -109,7 +101,7 @@ FEDERATION = Board(
                     "Do exchanges with peers end well?",
                     "cps",
                     (
-                        _q(
+                        q(
                             f"sum by (result) (rate({_P}sessions_total{{I}}[5m]))",
                             "{{result}}",
                         ),
@@ -120,7 +112,7 @@ FEDERATION = Board(
                     "Since the last exchange",
                     "Which peer is not heard?",
                     "s",
-                    (_q(f"{_P}peer_age_seconds{{I}}", "{{peer}}"),),
+                    (q(f"{_P}peer_age_seconds{{I}}", "{{peer}}"),),
                     "MailshaperFederationPeerSilent",
                     ((0, "green"), (2 * _HOUR, "orange"), (24 * _HOUR, "red")),
                 ),
@@ -128,14 +120,14 @@ FEDERATION = Board(
                     "Events that are missing here",
                     "Does the gap to the peers close?",
                     "short",
-                    (_q(f"{_P}missing_events{{I}}", "{{instance}}"),),
+                    (q(f"{_P}missing_events{{I}}", "{{instance}}"),),
                     "MailshaperFederationBehind",
                 ),
                 Panel(
                     "Lines that wait",
                     "Does somebody write with a wrong clock or an unknown key?",
                     "short",
-                    (_q(f"{_P}parked_lines{{I}}", "{{instance}}"),),
+                    (q(f"{_P}parked_lines{{I}}", "{{instance}}"),),
                     "MailshaperFederationRefusing",
                 ),
                 Panel(
@@ -143,7 +135,7 @@ FEDERATION = Board(
                     "Who is here, and at which level?",
                     "short",
                     (
-                        _q(
+                        q(
                             f"max by (level) ({_P}organisations{{I}})",
                             "{{level}}",
                         ),
@@ -161,7 +153,7 @@ FEDERATION = Board(
                     "What does this host tell the others?",
                     "short",
                     (
-                        _q(
+                        q(
                             f"sum by (kind) (increase({_P}published_total{{I}}[1h]))",
                             "{{kind}}",
                         ),
@@ -174,7 +166,7 @@ FEDERATION = Board(
                     "Do facts arrive, and can they be read?",
                     "cps",
                     (
-                        _q(
+                        q(
                             f"sum by (result) (rate({_P}facts_total{{I}}[5m]))",
                             "{{result}}",
                         ),
@@ -185,7 +177,7 @@ FEDERATION = Board(
                     "Redis",
                     "Does the shaper's Redis answer?",
                     "short",
-                    (_q(f"{_P}redis_up{{I}}", "{{instance}}"),),
+                    (q(f"{_P}redis_up{{I}}", "{{instance}}"),),
                     "MailshaperFederationRedisDown",
                 ),
                 Panel(
@@ -193,7 +185,7 @@ FEDERATION = Board(
                     "For how many recipients does something follow?",
                     "short",
                     (
-                        _q(
+                        q(
                             f"max by (outcome) ({_P}verdicts{{I}})",
                             "{{outcome}}",
                         ),
@@ -204,14 +196,14 @@ FEDERATION = Board(
                     "Stopped because of others, last hour",
                     "How near is the breaker?",
                     "short",
-                    (_q(f"{_P}stopped_recipients{{I}}", "{{instance}}"),),
+                    (q(f"{_P}stopped_recipients{{I}}", "{{instance}}"),),
                     "MailshaperFederationBreakerOpen",
                 ),
                 Panel(
                     "Senders stopped elsewhere",
                     "Do other hosts see stolen accounts?",
                     "short",
-                    (_q(f"{_P}blocked_senders{{I}}", "{{instance}}"),),
+                    (q(f"{_P}blocked_senders{{I}}", "{{instance}}"),),
                     "MailshaperFederationBreakerOpen",
                 ),
             ),
@@ -223,7 +215,7 @@ FEDERATION = Board(
                     "Events stored",
                     "How much is kept?",
                     "short",
-                    (_q(f"max by (stream) ({_P}events{{I}})", "{{stream}}"),),
+                    (q(f"max by (stream) ({_P}events{{I}})", "{{stream}}"),),
                     "MailshaperFederationStoreFailing",
                     kind="bars",
                 ),
@@ -231,7 +223,7 @@ FEDERATION = Board(
                     "Database",
                     "How big is the file?",
                     "bytes",
-                    (_q(f"{_P}database_bytes{{I}}", "{{instance}}"),),
+                    (q(f"{_P}database_bytes{{I}}", "{{instance}}"),),
                     "MailshaperFederationStoreFailing",
                 ),
                 Panel(
@@ -239,8 +231,8 @@ FEDERATION = Board(
                     "Is there room, and can it be written?",
                     "bytes",
                     (
-                        _q(f"{_P}disk_free_bytes{{I}}", "{{instance}}"),
-                        _q(f"{_P}store_failing{{I}}", "cannot be written"),
+                        q(f"{_P}disk_free_bytes{{I}}", "{{instance}}"),
+                        q(f"{_P}store_failing{{I}}", "cannot be written"),
                     ),
                     "MailshaperFederationStoreFailing",
                     ((0, "red"), (_GB, "green")),
@@ -250,7 +242,7 @@ FEDERATION = Board(
                     "How much memory does the daemon hold?",
                     "bytes",
                     (
-                        _q(
+                        q(
                             'process_resident_memory_bytes{I,job="mailshaper-'
                             'federation"}',
                             "{{instance}}",
@@ -264,7 +256,7 @@ FEDERATION = Board(
                     "How much of one core does the daemon use?",
                     "percentunit",
                     (
-                        _q(
+                        q(
                             'rate(process_cpu_seconds_total{I,job="mailshaper-'
                             'federation"}[5m])',
                             "{{instance}}",
@@ -277,7 +269,7 @@ FEDERATION = Board(
                     "There at all",
                     "Can Prometheus see the daemon, and which version?",
                     "short",
-                    (_q(f"{_P}build_info{{I}}", "{{version}}"),),
+                    (q(f"{_P}build_info{{I}}", "{{version}}"),),
                     "MailshaperFederationDown",
                 ),
             ),

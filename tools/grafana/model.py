@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Board", "Level", "Marks", "Panel", "Query", "Row"]
+__all__ = ["Board", "Level", "Marks", "Panel", "Query", "Row", "q", "red"]
 
 Level = tuple[float, str]  # from this value on, this colour
 
@@ -75,3 +75,13 @@ class Board:
         ("event", "state"),
         "a sender is {{state}}",
     )
+
+
+def q(expr: str, legend: str = "") -> Query:
+    """Return a query in which ``{I`` stands for the chosen instances."""
+    return Query(expr.replace("{I", '{instance=~"$instance"'), legend)
+
+
+def red(value: float) -> tuple[Level, ...]:
+    """Return levels that are bad from a value on."""
+    return ((0, "green"), (value, "red"))
