@@ -36,24 +36,6 @@ WHO = "somebody@example.org"
 JOE = "joe@us.example"
 
 
-@pytest.fixture
-def us():
-    with Host() as host:
-        yield host
-
-
-@pytest.fixture
-def mallory():
-    with Host("mallory") as host:
-        yield host
-
-
-@pytest.fixture
-def other():
-    with Host("other") as host:
-        yield host
-
-
 def test_a26_a_hundred_thousand_living_addresses_called_dead_by_one_trusted():
     table = trust(mallory="trusted", honest="trusted")
     worst = {

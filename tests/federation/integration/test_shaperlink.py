@@ -29,18 +29,6 @@ def us(tmp_path):
         yield host
 
 
-@pytest.fixture
-def friend():
-    with Host("friend") as host:
-        yield host
-
-
-@pytest.fixture
-def other():
-    with Host("other") as host:
-        yield host
-
-
 def projection(client, host):
     return Projection(client, "t", host.store, host.evidence, host.judge)
 

@@ -20,18 +20,6 @@ from tests.support.federated import (
 WHO = "nobody@example.org"
 
 
-@pytest.fixture
-def us():
-    with Host() as host:
-        yield host
-
-
-@pytest.fixture
-def friend():
-    with Host("friend") as host:
-        yield host
-
-
 def test_a_bounce_becomes_one_event_with_rounded_time(us):
     us.fact("bounce", address="Nobody@Example.org", at=NOW + 0.5, provider="x.example")
     assert us.intake.emit(NOW) == {"rcpt.hard": 1}

@@ -1,34 +1,14 @@
 """Store, own evidence, trust and audit put together."""
 
-import pytest
-
 from federation.audit import BREAK_FOR
 from federation.decision import Outcome, Verdict
 from federation.judge import Change, Signal, worst
 from federation.profile import b64
 from federation.trust import Level
-from tests.support.federated import DAY, HOUR, NOW, PEPPER, Host
+from tests.support.federated import DAY, HOUR, NOW, PEPPER
 
 WHO = "nobody@example.org"
 JOE = "joe@us.example"
-
-
-@pytest.fixture
-def us():
-    with Host() as host:
-        yield host
-
-
-@pytest.fixture
-def friend():
-    with Host("friend") as host:
-        yield host
-
-
-@pytest.fixture
-def other():
-    with Host("other") as host:
-        yield host
 
 
 def test_claims_that_arrive_decide(us, friend, other):
