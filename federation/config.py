@@ -33,7 +33,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from federation.tags import NotShareable, canon
+from federation.format.tags import NotShareable, canon
 
 __all__ = [
     "DEFAULT",

@@ -17,10 +17,11 @@ from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from federation import journal, state, tls
+from federation import journal, state
 from federation.config import host_port
-from federation.exchange import Exchange
-from federation.joining import Door
+from federation.exchange import tls
+from federation.exchange.joining import Door
+from federation.exchange.rounds import Exchange
 from federation.link import Link
 from federation.metrics import Figures, Listener
 from federation.node import Node

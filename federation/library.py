@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from federation import views
 from federation.config import ConfigError, Settings, load
 from federation.config import Node as NodeSection
-from federation.database import StoreFull
-from federation.errors import Refused
+from federation.format.errors import Refused
+from federation.log.database import StoreFull
 from federation.node import Node, NodeError
 
 if TYPE_CHECKING:

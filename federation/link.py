@@ -12,8 +12,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from federation import journal
-from federation.database import StoreFull
-from federation.shaperlink import FactStream, Projection, RedisLostError, connect
+from federation.log.database import StoreFull
+from federation.trust.shaperlink import FactStream, Projection, RedisLostError, connect
 
 if TYPE_CHECKING:
     from federation.config import Redis

@@ -23,31 +23,33 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from federation import housekeeping, keyfile, tls
-from federation.admission import Admission
-from federation.database import Database
-from federation.decision import Rules
-from federation.emitter import Share
-from federation.errors import Refused
-from federation.evidence import Evidence
-from federation.identity import rotation_consent
-from federation.intake import Intake
-from federation.judge import Judge
-from federation.limits import Limits
-from federation.own import OwnLog
-from federation.profile import b64, unb64
-from federation.replica import Replica
-from federation.signing import ROTATE
-from federation.store import Store
-from federation.tags import NotShareable, Pepper
+from federation.exchange import tls
+from federation.exchange.replica import Replica
+from federation.format import keyfile
+from federation.format.errors import Refused
+from federation.format.limits import Limits
+from federation.format.profile import b64, unb64
+from federation.format.signing import ROTATE
+from federation.format.tags import NotShareable, Pepper
+from federation.log import housekeeping
+from federation.log.admission import Admission
+from federation.log.database import Database
+from federation.log.identity import rotation_consent
+from federation.log.own import OwnLog
+from federation.log.store import Store
+from federation.trust.decision import Rules
+from federation.trust.emitter import Share
+from federation.trust.evidence import Evidence
+from federation.trust.intake import Intake
+from federation.trust.judge import Judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from federation.config import Settings
-    from federation.profile import Value
-    from federation.signing import Signer
+    from federation.format.profile import Value
+    from federation.format.signing import Signer
 
 __all__ = ["SOFTWARE", "Node", "NodeError", "Profile"]
 

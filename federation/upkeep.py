@@ -14,15 +14,16 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from federation import housekeeping, journal, state, views
-from federation.database import StoreFull
-from federation.errors import Refused
-from federation.profile import b64
-from federation.skew import WARN
-from federation.trust import Level
+from federation import journal, state, views
+from federation.exchange.skew import WARN
+from federation.format.errors import Refused
+from federation.format.profile import b64
+from federation.log import housekeeping
+from federation.log.database import StoreFull
+from federation.trust.levels import Level
 
 if TYPE_CHECKING:
-    from federation.exchange import Exchange
+    from federation.exchange.rounds import Exchange
     from federation.metrics import Figures
     from federation.node import Node
 

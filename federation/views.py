@@ -9,18 +9,18 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from federation import decision
-from federation.claim import Claim
-from federation.judge import worst
-from federation.profile import b64
-from federation.quota import admitted, left
-from federation.trust import FULL, MILLI
+from federation.format.profile import b64
+from federation.log.claim import Claim
+from federation.log.quota import admitted, left
+from federation.trust import decision
+from federation.trust.judge import worst
+from federation.trust.levels import FULL, MILLI
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from federation.decision import Verdict
     from federation.node import Node
+    from federation.trust.decision import Verdict
 
 __all__ = [
     "about",

@@ -10,9 +10,9 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from federation.limits import DAY
-from federation.profile import b64
-from federation.signing import EVENT, Signer, event_id
+from federation.format.limits import DAY
+from federation.format.profile import b64
+from federation.format.signing import EVENT, Signer, event_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,11 +17,11 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from federation.session import Memory
+from federation.exchange.session import Memory
 from tests.support.exchanging import NOW, Member, Wire, converse, hard, packed
 
 if TYPE_CHECKING:
-    from federation.profile import Value
+    from federation.format.profile import Value
 
 ORIGINS = 120
 DIFFERENT = 100

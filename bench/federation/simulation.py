@@ -24,19 +24,19 @@ from itertools import count
 from random import Random
 from typing import TYPE_CHECKING
 
-from federation.event import parse
-from federation.limits import Limits
-from federation.profile import b64
-from federation.schedule import Schedule
-from federation.session import Report, Unavailable
-from federation.signing import event_id
+from federation.exchange.schedule import Schedule
+from federation.exchange.session import Report, Unavailable
+from federation.format.event import parse
+from federation.format.limits import Limits
+from federation.format.profile import b64
+from federation.format.signing import event_id
 from tests.support.exchanging import NET, NOW, Member, packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from federation.event import Event
-    from federation.session import Answer, Ask, Dialogue
+    from federation.exchange.session import Answer, Ask, Dialogue
+    from federation.format.event import Event
 
 __all__ = ["Network", "Result"]
 

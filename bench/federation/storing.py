@@ -10,14 +10,14 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from bench.federation.events import NET, NOW, batches, orgs, tag
-from federation.admission import Admission
-from federation.event import Event, authentic, parse
-from federation.limits import Limits
-from federation.own import OwnLog
-from federation.profile import b64
-from federation.schema import connect
-from federation.signing import EVENT, Signer, verify
-from federation.store import Store
+from federation.format.event import Event, authentic, parse
+from federation.format.limits import Limits
+from federation.format.profile import b64
+from federation.format.signing import EVENT, Signer, verify
+from federation.log.admission import Admission
+from federation.log.own import OwnLog
+from federation.log.schema import connect
+from federation.log.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -162,7 +162,7 @@ def rebuild(context: typer.Context, *, as_json: Json = False) -> None:
 
     The daemon then writes all verdicts into Redis anew. Nothing is lost by it.
     """
-    from federation import housekeeping
+    from federation.log import housekeeping
 
     with node(context) as opened, failing():
         count = housekeeping.rebuild(opened.store)

@@ -75,8 +75,8 @@ def node(context: typer.Context) -> Iterator[Node]:
 @contextmanager
 def failing() -> Iterator[None]:
     """Turn what may go wrong with a node into failures of the command line."""
-    from federation.database import StoreFull
-    from federation.errors import Refused
+    from federation.format.errors import Refused
+    from federation.log.database import StoreFull
     from federation.node import NodeError
 
     try:

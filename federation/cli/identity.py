@@ -28,7 +28,7 @@ def keys(context: typer.Context, *, as_json: Json = False) -> None:
     """Show the keys of this organisation: root, granted, revoked."""
     if context.invoked_subcommand:
         return
-    from federation.profile import b64
+    from federation.format.profile import b64
 
     with node(context) as opened, failing():
         identity = opened.store.identity(opened.org)
@@ -95,7 +95,7 @@ def revoke(
 
     What it said until now keeps its weight, unless --everything.
     """
-    from federation.profile import Value, b64
+    from federation.format.profile import Value, b64
 
     with node(context) as opened, failing():
         granted = opened.store.identity(opened.org).keys
@@ -156,8 +156,8 @@ def pepper(
     """
     import os
 
-    from federation.errors import Refused
-    from federation.profile import b64, unb64
+    from federation.format.errors import Refused
+    from federation.format.profile import b64, unb64
 
     with node(context) as opened, failing():
         if new:

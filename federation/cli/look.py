@@ -347,7 +347,7 @@ def export(
 
     Whoever has the protocol's text can check them: federation/PROTOCOL.md.
     """
-    from federation.chain import LogKey
+    from federation.log.chain import LogKey
 
     with node(context) as opened, failing():
         whose = opened.org_of(org) if org else None

@@ -91,10 +91,10 @@ def add(
 
     An invitation does all of it, and hands the network's pepper over.
     """
-    from federation.client import Target
-    from federation.errors import Refused
-    from federation.profile import unb64
-    from federation.tables import Peer
+    from federation.exchange.client import Target
+    from federation.format.errors import Refused
+    from federation.format.profile import unb64
+    from federation.log.tables import Peer
 
     with node(context) as opened:
         try:
@@ -190,7 +190,7 @@ def trust(
 
 
 def _is(row: dict[str, object], key: bytes) -> bool:
-    from federation.profile import b64
+    from federation.format.profile import b64
 
     return row["org"] == b64(key)
 
@@ -241,7 +241,7 @@ def refuse(
     ] = "",
 ) -> None:
     """Have nothing of an organisation: what is stored goes, nothing is passed on."""
-    from federation.profile import b64
+    from federation.format.profile import b64
 
     with node(context) as opened, failing():
         key = opened.org_of(org)

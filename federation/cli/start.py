@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from federation.config import Settings
-    from federation.joining import Invitation
+    from federation.exchange.joining import Invitation
+    from federation.exchange.session import Answer, Report
     from federation.node import Node
-    from federation.session import Answer, Report
 
 __all__ = ["register"]
 
@@ -107,7 +107,7 @@ def invite(
     Send it where nobody else reads. The daemon must run, and be reachable under
     [server] url.
     """
-    from federation import joining
+    from federation.exchange import joining
 
     _check_level(level)
     with node(context) as opened, failing():
@@ -159,7 +159,7 @@ def join(
     as_json: Json = False,
 ) -> None:
     """Take an invitation: make a node if there is none, and copy what is there."""
-    from federation import joining
+    from federation.exchange import joining
     from federation.node import Node, Profile
 
     _check_level(level)
@@ -186,9 +186,9 @@ def _join(opened: Node, word: Invitation, level: str) -> dict[str, object]:
     """Ask the inviting host, and make a first session with it."""
     import asyncio
 
-    from federation import joining
-    from federation.client import Client, Target, Unreachable
-    from federation.session import Memory, PeerFault, Unavailable, session
+    from federation.exchange import joining
+    from federation.exchange.client import Client, Target, Unreachable
+    from federation.exchange.session import Memory, PeerFault, Unavailable, session
 
     target = Target(word.url, word.pin)
     client = Client(opened.signer, opened.limits, now)
@@ -269,6 +269,6 @@ def _start_hint() -> None:
 
 
 def _b64(data: bytes) -> str:
-    from federation.profile import b64
+    from federation.format.profile import b64
 
     return b64(data)

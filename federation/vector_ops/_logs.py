@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from federation.admission import Admission
-from federation.housekeeping import erase, expire
-from federation.limits import Limits
-from federation.profile import b64, unb64
-from federation.store import Store
+from federation.format.limits import Limits
+from federation.format.profile import b64, unb64
+from federation.log.admission import Admission
+from federation.log.housekeeping import erase, expire
+from federation.log.store import Store
 
 __all__ = ["answer"]
 

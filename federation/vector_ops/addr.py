@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from federation.profile import b64
-from federation.tags import NotShareable, Pepper, canon
+from federation.format.profile import b64
+from federation.format.tags import NotShareable, Pepper, canon
 
 __all__ = ["answer"]
 

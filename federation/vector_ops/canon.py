@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from federation.errors import Refused
-from federation.profile import decode, unb64
+from federation.format.errors import Refused
+from federation.format.profile import decode, unb64
 from federation.vector_ops._bytes import unspelled
 
 __all__ = ["answer"]

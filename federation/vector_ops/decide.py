@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from federation.claim import Claim
-from federation.decision import Own, Rules, decide
-from federation.trust import Level, Standing, Trust
+from federation.log.claim import Claim
+from federation.trust.decision import Own, Rules, decide
+from federation.trust.levels import Level, Standing, Trust
 
 __all__ = ["answer"]
 

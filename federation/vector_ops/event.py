@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from federation.errors import Refused
-from federation.event import Stub, authentic, parse, write
-from federation.kinds import defect
-from federation.profile import b64, unb64
-from federation.signing import Signer
+from federation.format.errors import Refused
+from federation.format.event import Stub, authentic, parse, write
+from federation.format.kinds import defect
+from federation.format.profile import b64, unb64
+from federation.format.signing import Signer
 from federation.vector_ops._bytes import unspelled
 
 __all__ = ["answer"]

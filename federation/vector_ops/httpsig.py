@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from federation.httpsig import Nonces, Unsigned, check, sign
-from federation.limits import Limits
-from federation.profile import unb64
-from federation.signing import Signer
+from federation.exchange.httpsig import Nonces, Unsigned, check, sign
+from federation.format.limits import Limits
+from federation.format.profile import unb64
+from federation.format.signing import Signer
 
 __all__ = ["answer"]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from federation.signing import Signer, verify
+from federation.format.signing import Signer, verify
 
 __all__ = ["answer"]
 

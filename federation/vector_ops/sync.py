@@ -14,18 +14,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from federation.admission import Admission
-from federation.chain import LogKey
-from federation.limits import Limits
-from federation.profile import b64, unb64
-from federation.replica import Replica
-from federation.service import Service
-from federation.session import Memory, session
-from federation.store import Store
-from federation.sync import compare, digest, read_vector, write_vector, write_wants
+from federation.exchange.replica import Replica
+from federation.exchange.service import Service
+from federation.exchange.session import Memory, session
+from federation.exchange.sync import (
+    compare,
+    digest,
+    read_vector,
+    write_vector,
+    write_wants,
+)
+from federation.format.limits import Limits
+from federation.format.profile import b64, unb64
+from federation.log.admission import Admission
+from federation.log.chain import LogKey
+from federation.log.store import Store
 
 if TYPE_CHECKING:
-    from federation.session import Answer
+    from federation.exchange.session import Answer
 
 __all__ = ["answer"]
 

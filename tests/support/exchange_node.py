@@ -17,11 +17,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from federation import tls
-from federation.exchange import Exchange
-from federation.joining import Door
-from federation.limits import Limits
-from federation.schedule import Schedule
+from federation.exchange import tls
+from federation.exchange.joining import Door
+from federation.exchange.rounds import Exchange
+from federation.exchange.schedule import Schedule
+from federation.format.limits import Limits
 from tests.support.exchanging import Member
 
 PEPPER = bytes(range(32))

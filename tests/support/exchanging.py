@@ -13,23 +13,23 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from federation.admission import Admission
-from federation.client import COMPRESS_FROM
-from federation.limits import Limits
-from federation.own import OwnLog
-from federation.profile import b64
-from federation.replica import Replica
-from federation.service import Service
-from federation.session import Memory, Report, session
-from federation.signing import Signer
-from federation.store import Store
+from federation.exchange.client import COMPRESS_FROM
+from federation.exchange.replica import Replica
+from federation.exchange.service import Service
+from federation.exchange.session import Memory, Report, session
+from federation.format.limits import Limits
+from federation.format.profile import b64
+from federation.format.signing import Signer
+from federation.log.admission import Admission
+from federation.log.own import OwnLog
+from federation.log.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from federation.event import Event
-    from federation.profile import Value
-    from federation.session import Answer, Dialogue
+    from federation.exchange.session import Answer, Dialogue
+    from federation.format.event import Event
+    from federation.format.profile import Value
 
 __all__ = ["NET", "NOW", "Member", "Wire", "acquaint", "advance", "converse", "hard"]
 

@@ -9,21 +9,21 @@ import json
 from pathlib import Path
 from typing import Any, Self
 
-from federation.admission import Admission
-from federation.claim import Claim
-from federation.decision import Rules, Verdict
-from federation.emitter import Share
-from federation.event import Event
-from federation.evidence import Evidence
-from federation.intake import Intake, Taken
-from federation.judge import Judge
-from federation.limits import Limits
-from federation.own import OwnLog
-from federation.profile import b64
-from federation.signing import Signer
-from federation.store import Store
-from federation.tags import Pepper
-from federation.trust import Level, Standing, Trust
+from federation.format.event import Event
+from federation.format.limits import Limits
+from federation.format.profile import b64
+from federation.format.signing import Signer
+from federation.format.tags import Pepper
+from federation.log.admission import Admission
+from federation.log.claim import Claim
+from federation.log.own import OwnLog
+from federation.log.store import Store
+from federation.trust.decision import Rules, Verdict
+from federation.trust.emitter import Share
+from federation.trust.evidence import Evidence
+from federation.trust.intake import Intake, Taken
+from federation.trust.judge import Judge
+from federation.trust.levels import Level, Standing, Trust
 
 NOW = 1_800_000_000
 DAY = 86400

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from federation.admission import Admission
-from federation.chain import LogKey
-from federation.limits import Limits
-from federation.own import OwnLog
-from federation.profile import b64
-from federation.store import Store
+from federation.format.limits import Limits
+from federation.format.profile import b64
+from federation.log.admission import Admission
+from federation.log.chain import LogKey
+from federation.log.own import OwnLog
+from federation.log.store import Store
 from tools.federation_vectors.case import NET, T0
 from tools.federation_vectors.writer import Writer, hard, seeded
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from federation.chain import Entry
-    from federation.event import Event
-    from federation.signing import Signer
+    from federation.format.event import Event
+    from federation.format.signing import Signer
+    from federation.log.chain import Entry
 
 __all__ = ["NOW", "Node", "exchange", "facts"]
 

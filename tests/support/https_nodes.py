@@ -7,11 +7,11 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from federation import tls
-from federation.client import Client, Target
-from federation.exchange import Exchange
-from federation.joining import Door
-from federation.limits import Limits
+from federation.exchange import tls
+from federation.exchange.client import Client, Target
+from federation.exchange.joining import Door
+from federation.exchange.rounds import Exchange
+from federation.format.limits import Limits
 from tests.support.exchanging import Member
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from federation import tags as theirs
+from federation.format import tags as theirs
 from shaper.engine import tags as ours
 
 PEPPER = bytes(range(32))

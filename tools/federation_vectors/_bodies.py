@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from federation.profile import b64
+from federation.format.profile import b64
 from tools.federation_vectors.case import NODE, OTHER, ROOT, T0
 
 HOUR: Final = T0 - T0 % 3600

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 from typing import TYPE_CHECKING, Any, Final
 
-from federation.profile import b64
+from federation.format.profile import b64
 from tools.federation_vectors.case import PEPPERS, Case
 
 if TYPE_CHECKING:

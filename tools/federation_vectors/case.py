@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
-from federation.signing import Signer
+from federation.format.signing import Signer
 
 __all__ = ["NET", "NODE", "OTHER", "PEPPERS", "ROOT", "T0", "Case", "spelled"]
 

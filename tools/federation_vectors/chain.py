@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from federation.event import Event, Stub
-from federation.limits import DAY
-from federation.profile import b64
+from federation.format.event import Event, Stub
+from federation.format.limits import DAY
+from federation.format.profile import b64
 from tools.federation_vectors.case import NODE, ROOT, T0, Case
 from tools.federation_vectors.writer import Writer, hard, soft, text
 

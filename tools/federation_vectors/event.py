@@ -10,8 +10,8 @@ import json
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-from federation.profile import b64
-from federation.signing import EVENT, ROTATE, Signer
+from federation.format.profile import b64
+from federation.format.signing import EVENT, ROTATE, Signer
 from tools.federation_vectors._bodies import GOOD, IDS, TAGS, WRONG, stream
 from tools.federation_vectors.case import NET, NODE, OTHER, ROOT, T0, Case, spelled
 from tools.federation_vectors.curve import secret_of

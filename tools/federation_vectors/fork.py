@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from federation.event import parse
-from federation.profile import b64
-from federation.signing import EVENT
+from federation.format.event import parse
+from federation.format.profile import b64
+from federation.format.signing import EVENT
 from tools.federation_vectors import curve
 from tools.federation_vectors.case import NET, NODE, OTHER, ROOT, T0, Case
 from tools.federation_vectors.chain import expected, steps
 from tools.federation_vectors.writer import Writer, hard, seeded, soft, text
 
 if TYPE_CHECKING:
-    from federation.event import Event
-    from federation.signing import Signer
+    from federation.format.event import Event
+    from federation.format.signing import Signer
 
 __all__ = ["cases", "proof", "resigned"]
 

@@ -6,7 +6,7 @@ import base64
 from hashlib import sha256
 from typing import Any
 
-from federation.profile import b64
+from federation.format.profile import b64
 from tools.federation_vectors.case import NODE, OTHER, T0, Case
 
 __all__ = ["cases"]

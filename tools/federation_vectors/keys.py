@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from federation.signing import EVENT, ROTATE
+from federation.format.signing import EVENT, ROTATE
 from tools.federation_vectors import curve
 from tools.federation_vectors.case import NODE, ROOT, Case
 from tools.federation_vectors.curve import L, P

@@ -5,14 +5,14 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from federation.profile import b64
+from federation.format.profile import b64
 from tools.federation_vectors.case import NODE, OTHER, ROOT, T0, Case
 from tools.federation_vectors.chain import expected, steps
 from tools.federation_vectors.writer import Writer, consent, hard, seeded
 
 if TYPE_CHECKING:
-    from federation.event import Event
-    from federation.signing import Signer
+    from federation.format.event import Event
+    from federation.format.signing import Signer
 
 __all__ = ["cases"]
 

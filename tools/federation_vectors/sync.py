@@ -6,12 +6,12 @@ import json
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from federation.profile import b64
+from federation.format.profile import b64
 from tools.federation_vectors.case import NODE, OTHER, ROOT, T0, Case
 from tools.federation_vectors.writer import Writer, hard, text
 
 if TYPE_CHECKING:
-    from federation.event import Event
+    from federation.format.event import Event
 
 __all__ = ["cases"]
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from federation.event import Event, Stub, write
-from federation.profile import b64
-from federation.signing import ROTATE, Signer
+from federation.format.event import Event, Stub, write
+from federation.format.profile import b64
+from federation.format.signing import ROTATE, Signer
 from tools.federation_vectors.case import NET, T0
 
 if TYPE_CHECKING:

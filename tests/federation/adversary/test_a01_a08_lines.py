@@ -2,9 +2,9 @@
 
 import json
 
-from federation.event import parse
-from federation.profile import b64, encode
-from federation.signing import EVENT, ROTATE
+from federation.format.event import parse
+from federation.format.profile import b64, encode
+from federation.format.signing import EVENT, ROTATE
 from tests.support.federation_store import NOW, Node, facts
 from tools.federation_vectors.case import NET
 from tools.federation_vectors.curve import L, P, packed, with_y

@@ -2,7 +2,7 @@
 
 from hashlib import sha256
 
-from federation.profile import b64
+from federation.format.profile import b64
 from tests.support.federation_store import NOW, Node, facts
 from tools.federation_vectors.case import T0
 from tools.federation_vectors.writer import Writer, consent, hard, seeded

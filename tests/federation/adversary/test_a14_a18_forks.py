@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 
-from federation.errors import Refused
-from federation.event import parse
-from federation.profile import b64
+from federation.format.errors import Refused
+from federation.format.event import parse
+from federation.format.profile import b64
 from tests.support.federation_store import NOW, Node, exchange, facts
 from tools.federation_vectors.case import NET, T0
 from tools.federation_vectors.fork import proof

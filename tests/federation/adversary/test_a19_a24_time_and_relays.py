@@ -1,9 +1,9 @@
 """Attacks 19, 20 and 22 to 24: wrong clocks, relays that hide and invent."""
 
-from federation.chain import LogKey
-from federation.event import Stub
-from federation.housekeeping import erase, expire
-from federation.profile import b64
+from federation.format.event import Stub
+from federation.format.profile import b64
+from federation.log.chain import LogKey
+from federation.log.housekeeping import erase, expire
 from tests.support.federation_store import NOW, Node, facts
 from tools.federation_vectors.case import T0
 from tools.federation_vectors.writer import Writer, hard, seeded

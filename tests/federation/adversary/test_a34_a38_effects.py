@@ -2,10 +2,10 @@
 
 import itertools
 
-from federation.identity import Identity
-from federation.limits import DAY, HOUR, Limits
-from federation.profile import b64
-from federation.quota import admitted
+from federation.format.limits import DAY, HOUR, Limits
+from federation.format.profile import b64
+from federation.log.identity import Identity
+from federation.log.quota import admitted
 from tests.support.federation_store import NOW, Node, facts
 from tools.federation_vectors.case import T0
 from tools.federation_vectors.writer import Writer, hard, seeded, soft

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from federation.chain import END, LogKey
-from federation.database import StoreFull
-from federation.event import parse
-from federation.profile import LARGEST, b64
+from federation.format.event import parse
+from federation.format.profile import LARGEST, b64
+from federation.log.chain import END, LogKey
+from federation.log.database import StoreFull
 from tests.support.federation_store import NOW, Node, exchange, facts
 from tools.federation_vectors.case import NET, T0
 from tools.federation_vectors.writer import Writer, hard, seeded

@@ -1,7 +1,7 @@
 """Attack 54: a trusted organisation calls dead addresses alive."""
 
-from federation.decision import Outcome, Own, Rules, decide
-from federation.trust import Level, Standing, Trust
+from federation.trust.decision import Outcome, Own, Rules, decide
+from federation.trust.levels import Level, Standing, Trust
 from tests.support.federation_store import NOW, Node, facts
 from tools.federation_vectors.case import T0
 from tools.federation_vectors.writer import Writer, hard, seeded

@@ -8,16 +8,16 @@ import os
 
 import pytest
 
-from federation.audit import BREAK_FOR
-from federation.benefit import Benefit
-from federation.decision import Outcome, Own, Rules, decide
-from federation.event import write
-from federation.facts import BadFactError, read
-from federation.housekeeping import erase
-from federation.profile import b64
-from federation.scores import Score
-from federation.shaperlink import Projection, connect
-from federation.tags import Pepper
+from federation.format.event import write
+from federation.format.profile import b64
+from federation.format.tags import Pepper
+from federation.log.housekeeping import erase
+from federation.trust.audit import BREAK_FOR
+from federation.trust.benefit import Benefit
+from federation.trust.decision import Outcome, Own, Rules, decide
+from federation.trust.facts import BadFactError, read
+from federation.trust.scores import Score
+from federation.trust.shaperlink import Projection, connect
 from shaper.core.foreign import FLOOR, raise_floor
 from shaper.core.profile import Profile
 from tests.support.federated import (

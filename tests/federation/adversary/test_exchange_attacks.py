@@ -10,15 +10,15 @@ from random import Random
 
 import pytest
 
-from federation import httpsig, tls
-from federation.client import Client, Target, Unreachable, inflate
-from federation.limits import Limits
-from federation.profile import b64, decode, encode
-from federation.schedule import Schedule
-from federation.service import Rates
-from federation.session import PUSH, VECTOR, Ask, PeerFault
-from federation.skew import Skew
-from federation.tables import Peer
+from federation.exchange import httpsig, tls
+from federation.exchange.client import Client, Target, Unreachable, inflate
+from federation.exchange.schedule import Schedule
+from federation.exchange.service import Rates
+from federation.exchange.session import PUSH, VECTOR, Ask, PeerFault
+from federation.exchange.skew import Skew
+from federation.format.limits import Limits
+from federation.format.profile import b64, decode, encode
+from federation.log.tables import Peer
 from tests.support.exchanging import NOW, Member, acquaint
 from tests.support.https_nodes import host
 from tests.support.waiting import poll_async

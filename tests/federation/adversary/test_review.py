@@ -9,17 +9,24 @@ from pathlib import Path
 
 import pytest
 
-from federation import keyfile
 from federation.config import load
-from federation.housekeeping import erase
-from federation.limits import Limits
+from federation.exchange.server import network_of
+from federation.exchange.service import Rates, error
+from federation.exchange.session import (
+    PUSH,
+    VECTOR,
+    Answer,
+    Memory,
+    PeerFault,
+    Unavailable,
+)
+from federation.format import keyfile
+from federation.format.limits import Limits
+from federation.format.profile import b64, decode, encode
+from federation.log.housekeeping import erase
+from federation.log.tables import Peer
 from federation.node import Node as Whole
 from federation.node import NodeError, Profile
-from federation.profile import b64, decode, encode
-from federation.server import network_of
-from federation.service import Rates, error
-from federation.session import PUSH, VECTOR, Answer, Memory, PeerFault, Unavailable
-from federation.tables import Peer
 from federation.upkeep import Upkeep
 from tests.federation.adversary.test_exchange_attacks import (
     friends,

@@ -10,9 +10,9 @@ import random
 
 import pytest
 
-from federation.decision import Outcome
-from federation.profile import b64
-from federation.shaperlink import Projection, connect
+from federation.format.profile import b64
+from federation.trust.decision import Outcome
+from federation.trust.shaperlink import Projection, connect
 from tests.support.federated import DAY, NOW, Host
 
 WHO = [f"{n}@example.org" for n in range(12)]

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from federation import tls
-from federation.tables import Peer
+from federation.exchange import tls
+from federation.log.tables import Peer
 from tests.support.ending import end
 from tests.support.exchanging import Member, hard
 from tests.support.namespaces import Namespaces, available

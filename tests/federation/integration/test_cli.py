@@ -8,9 +8,9 @@ import time
 
 import pytest
 
+from federation.format.profile import b64
+from federation.format.signing import Signer
 from federation.library import Federation, FederationError
-from federation.profile import b64
-from federation.signing import Signer
 from tests.support.fednode import FederationNode
 
 pytestmark = pytest.mark.timeout(120)

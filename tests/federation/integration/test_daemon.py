@@ -9,8 +9,8 @@ import pytest
 import redis
 
 from federation.declared import ALL
-from federation.profile import b64, unb64
-from federation.tags import Pepper
+from federation.format.profile import b64, unb64
+from federation.format.tags import Pepper
 from tests.support.fednode import FederationNode
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import poll

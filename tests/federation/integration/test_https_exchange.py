@@ -10,12 +10,12 @@ import time
 
 import pytest
 
-from federation import tls
-from federation.client import Target, Unreachable
-from federation.errors import Refused
-from federation.joining import Invitation, ask, invite, joined
-from federation.profile import b64, decode
-from federation.session import Unavailable
+from federation.exchange import tls
+from federation.exchange.client import Target, Unreachable
+from federation.exchange.joining import Invitation, ask, invite, joined
+from federation.exchange.session import Unavailable
+from federation.format.errors import Refused
+from federation.format.profile import b64, decode
 from tests.support.https_nodes import PEPPER, host
 from tests.support.waiting import poll_async
 

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from federation.profile import b64
-from federation.shaperlink import FactStream, Projection, RedisLostError, connect
+from federation.format.profile import b64
+from federation.trust.shaperlink import FactStream, Projection, RedisLostError, connect
 from tests.support.federated import DAY, HOUR, NOW, OLDER, PEPPER, Host, fact, tag
 from tests.support.redis_server import RedisServer
 
@@ -357,7 +357,7 @@ async def test_any_order_of_arrival_gives_the_same_projection(client, friend, ot
 
 
 async def test_many_verdicts_are_gone_through_in_steps(client, us, monkeypatch):
-    monkeypatch.setattr("federation.shaperlink._A_STEP", 500)
+    monkeypatch.setattr("federation.trust.shaperlink._A_STEP", 500)
     some = [fact("bounce", address=f"{n}@example.org") for n in range(1300)]
     us.intake.take(some, NOW)
     there = projection(client, us)

@@ -6,8 +6,8 @@ federation is said to write; this holds the two to each other.
 
 import pytest
 
-from federation.profile import b64
-from federation.shaperlink import FactStream, Projection, connect
+from federation.format.profile import b64
+from federation.trust.shaperlink import FactStream, Projection, connect
 from shaper.core.envelope import Client
 from shaper.core.outcome import Kind, Meaning, Outcome
 from shaper.engine.control import Change

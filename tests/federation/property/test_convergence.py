@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from federation.profile import b64
+from federation.format.profile import b64
 from tests.support.federation_store import NOW, Node, exchange
 from tools.federation_vectors.case import T0
 from tools.federation_vectors.fork import proof

@@ -3,12 +3,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from federation.audit import Sign, records
-from federation.benefit import Met, benefit
-from federation.claim import Claim
-from federation.decision import LIFE, Outcome, Own, Rules, decide
-from federation.scores import claimed
-from federation.trust import FULL, Level, Standing, Trust
+from federation.log.claim import Claim
+from federation.trust.audit import Sign, records
+from federation.trust.benefit import Met, benefit
+from federation.trust.decision import LIFE, Outcome, Own, Rules, decide
+from federation.trust.levels import FULL, Level, Standing, Trust
+from federation.trust.scores import claimed
 from tests.support.federated import DAY, HOUR, NOW
 
 ORGS = [bytes([n]) * 32 for n in range(6)]

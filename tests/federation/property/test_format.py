@@ -7,11 +7,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from federation.errors import Refused
-from federation.event import Stub, authentic, parse
-from federation.kinds import KINDS, defect
-from federation.profile import DEEPEST, LARGEST, b64, decode, encode, unb64
-from federation.tags import NotShareable, canon
+from federation.format.errors import Refused
+from federation.format.event import Stub, authentic, parse
+from federation.format.kinds import KINDS, defect
+from federation.format.profile import DEEPEST, LARGEST, b64, decode, encode, unb64
+from federation.format.tags import NotShareable, canon
 from tools.federation_vectors._bodies import GOOD, stream
 from tools.federation_vectors.event import HEAD, WORKED, signed, text
 

@@ -6,9 +6,9 @@ from contextlib import suppress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from federation.emitter import Share
-from federation.facts import BadFactError, read
-from federation.kinds import HARD_CODES, SOFT_CODES
+from federation.format.kinds import HARD_CODES, SOFT_CODES
+from federation.trust.emitter import Share
+from federation.trust.facts import BadFactError, read
 from tests.support.federated import DAY, HOUR, NOW, Host
 
 times = st.one_of(

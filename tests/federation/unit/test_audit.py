@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from federation.audit import (
+from federation.trust.audit import (
     BREAK_FOR,
     Record,
     Sign,
@@ -14,7 +14,7 @@ from federation.audit import (
     records,
     shares,
 )
-from federation.trust import FULL, Level, Standing, Trust
+from federation.trust.levels import FULL, Level, Standing, Trust
 from tests.support.federated import DAY, HOUR, NOW, claim, org, trust
 
 TABLE = trust(a="trusted", b="known", me="self")

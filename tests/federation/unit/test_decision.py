@@ -2,7 +2,7 @@
 
 import pytest
 
-from federation.decision import (
+from federation.trust.decision import (
     HALVES,
     Outcome,
     Own,

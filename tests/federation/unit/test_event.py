@@ -6,12 +6,12 @@ import hmac
 
 import pytest
 
-from federation.errors import CODES, PEERS_FAULT, Refused
-from federation.event import Stub, authentic, parse, write
-from federation.kinds import KINDS, defect, fits, stream_of
-from federation.profile import b64, decode, encode, unb64
-from federation.signing import EVENT, ROTATE, Signer, event_id, verify
-from federation.tags import NotShareable, Pepper, canon
+from federation.format.errors import CODES, PEERS_FAULT, Refused
+from federation.format.event import Stub, authentic, parse, write
+from federation.format.kinds import KINDS, defect, fits, stream_of
+from federation.format.profile import b64, decode, encode, unb64
+from federation.format.signing import EVENT, ROTATE, Signer, event_id, verify
+from federation.format.tags import NotShareable, Pepper, canon
 from tools.federation_vectors.case import NODE, PEPPERS, ROOT
 from tools.federation_vectors.event import WORKED, WORKED_ID
 from tools.federation_vectors.keys import public, signature

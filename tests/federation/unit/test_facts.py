@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from federation.facts import (
+from federation.trust.facts import (
     BadFactError,
     Blocked,
     Bounce,

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from federation.httpsig import Nonces, Unsigned, authority, base, check, sign
-from federation.profile import b64
-from federation.signing import EVENT, Signer
+from federation.exchange.httpsig import Nonces, Unsigned, authority, base, check, sign
+from federation.format.profile import b64
+from federation.format.signing import EVENT, Signer
 
 NOW = 1_790_000_000
 SIGNER = Signer(bytes(range(32, 64)))

@@ -2,10 +2,10 @@
 
 import pytest
 
-from federation.emitter import BETWEEN, JITTER, Share
-from federation.errors import Refused
-from federation.kinds import HARD_CODES, SOFT_CODES
-from federation.profile import b64
+from federation.format.errors import Refused
+from federation.format.kinds import HARD_CODES, SOFT_CODES
+from federation.format.profile import b64
+from federation.trust.emitter import BETWEEN, JITTER, Share
 from tests.support.federated import (
     DAY,
     HOUR,

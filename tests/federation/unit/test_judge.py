@@ -1,10 +1,10 @@
 """Store, own evidence, trust and audit put together."""
 
-from federation.audit import BREAK_FOR
-from federation.decision import Outcome, Verdict
-from federation.judge import Change, Signal, worst
-from federation.profile import b64
-from federation.trust import Level
+from federation.format.profile import b64
+from federation.trust.audit import BREAK_FOR
+from federation.trust.decision import Outcome, Verdict
+from federation.trust.judge import Change, Signal, worst
+from federation.trust.levels import Level
 from tests.support.federated import DAY, HOUR, NOW, PEPPER
 
 WHO = "nobody@example.org"

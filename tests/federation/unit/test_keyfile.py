@@ -4,8 +4,8 @@ import stat
 
 import pytest
 
-from federation.keyfile import KeyFileError, create, load, save
-from federation.signing import Signer
+from federation.format.keyfile import KeyFileError, create, load, save
+from federation.format.signing import Signer
 
 SEED = bytes(range(32))
 

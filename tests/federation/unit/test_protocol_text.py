@@ -4,13 +4,13 @@ import hashlib
 import re
 from pathlib import Path
 
-from federation.decision import HALVES
-from federation.errors import CODES
-from federation.event import authentic, parse
-from federation.httpsig import check
-from federation.kinds import KINDS
-from federation.profile import b64
-from federation.tags import Pepper
+from federation.exchange.httpsig import check
+from federation.format.errors import CODES
+from federation.format.event import authentic, parse
+from federation.format.kinds import KINDS
+from federation.format.profile import b64
+from federation.format.tags import Pepper
+from federation.trust.decision import HALVES
 
 TEXT = (Path(__file__).parents[3] / "federation" / "PROTOCOL.md").read_text()
 

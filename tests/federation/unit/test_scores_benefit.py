@@ -1,8 +1,8 @@
 """Scores as claimed, and what each origin's claims did for us."""
 
-from federation.audit import Sign
-from federation.benefit import Benefit, Met, benefit
-from federation.scores import Score, claimed
+from federation.trust.audit import Sign
+from federation.trust.benefit import Benefit, Met, benefit
+from federation.trust.scores import Score, claimed
 from tests.support.federated import DAY, HOUR, NOW, claim, org, trust
 
 MIDNIGHT = NOW - NOW % DAY

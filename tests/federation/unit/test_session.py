@@ -4,10 +4,17 @@ from itertools import pairwise
 
 import pytest
 
-from federation.chain import Entry, LogKey
-from federation.profile import b64, decode, encode
-from federation.session import PULL, VECTOR, Answer, PeerFault, Unavailable, split
-from federation.sync import compare, digest, where
+from federation.exchange.session import (
+    PULL,
+    VECTOR,
+    Answer,
+    PeerFault,
+    Unavailable,
+    split,
+)
+from federation.exchange.sync import compare, digest, where
+from federation.format.profile import b64, decode, encode
+from federation.log.chain import Entry, LogKey
 from tests.support.exchanging import NOW, Member, Wire, acquaint, converse
 
 

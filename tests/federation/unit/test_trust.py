@@ -1,6 +1,6 @@
 """The operator's table."""
 
-from federation.trust import Level, Standing, Trust
+from federation.trust.levels import Level, Standing, Trust
 from tests.support.federated import org, trust
 
 
