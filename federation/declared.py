@@ -46,7 +46,7 @@ ALL: tuple[Declared, ...] = (
         "is broken or hostile, see its name in the log. `quota`: somebody floods, "
         "and lags.",
         ("code",),
-        "`code`: `ok`, `dup`, `parked` or a refusal code of PROTOCOL.md",
+        "`code`: `ok`, `dup`, `parked` or a refusal code of PROTOCOL.md 6",
     ),
     Declared(
         f"{_P}sessions_total",
@@ -135,7 +135,7 @@ ALL: tuple[Declared, ...] = (
         "Events of our own that were written, by kind.",
         "Zero for a day although mail bounces: is `[redis] url` set?",
         ("kind",),
-        "`kind`: as in PROTOCOL.md",
+        "`kind`: as in PROTOCOL.md 4",
     ),
     Declared(
         f"{_P}facts_total",

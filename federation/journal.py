@@ -68,7 +68,7 @@ peer_lost = _event(
 peer_back = _event("peer.back", _I, "peer", "It can be reached again.")
 lines_refused = _event(
     "lines.refused", _W, "code count",
-    "Lines were not accepted since the last such event; codes are in PROTOCOL.md.",
+    "Lines were not accepted since the last such event; codes are in PROTOCOL.md 6.",
 )  # fmt: skip
 organisation_new = _event(
     "organisation.new", _I, "org name",

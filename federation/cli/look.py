@@ -345,7 +345,7 @@ def export(
 ) -> None:
     """Write every stored event as its signed line, log by log.
 
-    Whoever has the protocol's text can check them: federation/PROTOCOL.md.
+    Whoever has the protocol's text can check them: federation/PROTOCOL.md 3.
     """
     from federation.log.chain import LogKey
 

@@ -59,7 +59,7 @@ def conformance(
     """Check any implementation of the protocol against the test vectors.
 
     The program reads one JSON object a line and answers each with one:
-    federation/PROTOCOL.md, "Test vectors".
+    federation/PROTOCOL.md 14.
     """
     from federation import conformance as checks
 

@@ -11,7 +11,7 @@ Who is among the peers by the operator's own hand (``peers add``) asks without a
 secret, so that each side learns the other's control events; nothing else changes.
 
 A secret is good for one join and for a week; only its hash is stored. A request
-that fails leaves it unused. PROTOCOL.md, "Joining".
+that fails leaves it unused. PROTOCOL.md 9.8.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ waits here, without holding anything but its connection. Connections are bounded
 number and age, in all and for each address: a stranger who opens many, or sends
 one byte a minute, gets in nobody's way.
 
-PROTOCOL.md, "Exchange". Behind a proxy the proxy ends TLS; the signature does not
+PROTOCOL.md 9.1. Behind a proxy the proxy ends TLS; the signature does not
 mind, since it is over the authority of our own URL.
 """
 

@@ -5,7 +5,7 @@ server, the simulation and the tests call the same code. Peers of the operator's
 table may ask, nobody else; ``join`` is open to whoever shows an invitation.
 The caller holds a vector back for a long poll (``idle``).
 
-PROTOCOL.md, "Exchange". Works on the store, so it is kept off the event loop.
+PROTOCOL.md 9.2 to 9.6. Works on the store, so it is kept off the event loop.
 """
 
 from __future__ import annotations

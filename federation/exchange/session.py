@@ -9,7 +9,7 @@ on a shelf for a while: a lie about a head, a quota or a missing introduction co
 one request, and nothing of the rest waits for it. Lines that no honest node passes
 on end the session (PeerFault).
 
-PROTOCOL.md, "Exchange". No network, no clock but the one that is passed in.
+PROTOCOL.md 9.7. No network, no clock but the one that is passed in.
 """
 
 from __future__ import annotations

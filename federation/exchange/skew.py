@@ -5,7 +5,7 @@ says how wrong we are: a single peer with a wrong clock moves nothing where ther
 are three. With one peer nobody can tell whose clock it is; both then stop, which
 loses nothing, since events wait where they are.
 
-PROTOCOL.md, "Clock". Pure.
+PROTOCOL.md 9.2. Pure.
 """
 
 from __future__ import annotations

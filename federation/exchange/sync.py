@@ -6,7 +6,7 @@ last answer, and then pulls what the other has more and pushes what it has more
 itself. Equal numbers with different ids, or a longer log that does not continue
 ours, are looked at event by event until the lowest difference is found: a fork.
 
-PROTOCOL.md, "Exchange". Pure: session.py asks and answers with this.
+PROTOCOL.md 9.4 and 9.7. Pure: session.py asks and answers with this.
 """
 
 from __future__ import annotations

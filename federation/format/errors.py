@@ -3,7 +3,7 @@
 A refusal has one of a closed list of codes, which the answer to a push carries
 back to the peer, and a sentence for people. Nothing here decides who is to
 blame: a bad form or a bad signature is the peer's fault, since honest nodes
-never relay it; everything later is the origin's (PROTOCOL.md, checks).
+never relay it; everything later is the origin's (PROTOCOL.md 6).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """An event: the signed line that is the same on disk and on the network.
 
-``<signature> SP <JSON> LF``. Reading a line is checks V1 to V3 of PROTOCOL.md:
+``<signature> SP <JSON> LF``. Reading a line is checks V1 to V3 of PROTOCOL.md 6:
 its length, its form, the types and ranges of its header. The signature (V5) is
 asked for separately, because a line that is here already needs none. Whether
 the signer was allowed, where the event stands in its log and what its body is

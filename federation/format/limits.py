@@ -4,7 +4,7 @@ The numbers are defaults that a host may change and that it states in its
 well-known document: none is assumed of a peer. What bounds the space of values
 itself (key names, string alphabet, 2^53-1) is format and not here.
 
-PROTOCOL.md, "Limits". Pure.
+PROTOCOL.md 11. Pure.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ same bytes: objects with sorted short keys, arrays, printable ASCII strings
 without ``"`` and ``\``, integers 0..2^53-1, booleans. No null, no float, no
 white space, nothing empty but a string, at most four containers inside each
 other. What is decoded must encode to the very bytes that were received, so a
-signature over bytes is a signature over one value (PROTOCOL.md, JSON profile).
+signature over bytes is a signature over one value (PROTOCOL.md 3.1).
 
 Pure. Nesting and the length of numbers are bounded before the JSON parser sees
 them: it would answer 100,000 brackets or 5,000 digits with its own errors.

@@ -1,6 +1,6 @@
 """Lines from others into the store: every check, in order, one code for each line.
 
-The order is that of PROTOCOL.md, "Checks": what costs little comes first, the id
+The order is that of PROTOCOL.md 6: what costs little comes first, the id
 is looked up before the signature is verified, and each signature is verified once.
 A batch is one transaction; what could not be stored is told by its code:
 ``ok``, ``dup``, ``parked`` (no grant yet), ``future`` (parked, too), or a refusal.

@@ -8,7 +8,7 @@ A log may have an ``end``: the sequence number after which nothing counts, becau
 of a fork or because its key was revoked. Events behind the end may be held (they
 count again should the end move back); head and vector never show them.
 
-PROTOCOL.md, "Chain". Pure: no storage, no signature.
+PROTOCOL.md 7.1. Pure: no storage, no signature.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Step(StrEnum):
 
 
 def judge(log: Log | None, event: Event, limits: Limits, now: int) -> Step:
-    """Tell what an event is to a log, in the order of PROTOCOL.md, "Chain"."""
+    """Tell what an event is to a log, in the order of PROTOCOL.md 7.1."""
     if log is None:
         return _start(event, limits, now)
     if event.seq > log.end:

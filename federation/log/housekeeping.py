@@ -4,7 +4,7 @@ Expiry cuts the beginning off a log, so that what remains is still a chain. Eras
 empties an event and leaves its place and its id. Both work in small steps, so that
 a call never holds the file for long; call again while they return a number.
 
-PROTOCOL.md, "Retention" and "Erasure". Not to be run with a clock that differs much
+PROTOCOL.md 11 and 13. Not to be run with a clock that differs much
 from the peers': the caller knows that.
 """
 

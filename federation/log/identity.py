@@ -10,7 +10,7 @@ a second, different ``nextroot`` before the rotation is a conflict that freezes 
 organisation, since a thief of the root could announce his own. And a revocation is
 final.
 
-PROTOCOL.md, "Identity". Pure.
+PROTOCOL.md 8. Pure.
 """
 
 from __future__ import annotations

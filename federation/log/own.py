@@ -9,7 +9,7 @@ protect itself; a new incarnation of the log can, because it continues nothing:
 * a peer shows more of our log than we hold (``check``): opened by itself;
 * a fork is proven: the operator must act (``reopen``), since maybe the key is stolen.
 
-PROTOCOL.md, "Writing". Randomness: the nonce of each event.
+PROTOCOL.md 4.1. Randomness: the nonce of each event.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ nothing breaks. An organisation that is here only because another one introduced
 draws on the introducer's buckets too: a flood of invented organisations costs the
 one who let them in.
 
-PROTOCOL.md, "Limits". ``Buckets`` lives for one batch, inside its transaction.
+PROTOCOL.md 11. ``Buckets`` lives for one batch, inside its transaction.
 """
 
 from __future__ import annotations

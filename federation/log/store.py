@@ -5,7 +5,7 @@ Keeps lines and what is derived from them; decides nothing. Checks are done in
 ``housekeeping``. Ranges and vectors show what counts: a log that has an end shows
 nothing behind it.
 
-PROTOCOL.md, "Storage". One connection, safe for the threads of one process.
+PROTOCOL.md 7. One connection, safe for the threads of one process.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ A probe now and then lets one message through (``decision.probe_number``).
 What the operator has seen and forgiven counts no more: setting an organisation's
 level again starts its record anew.
 
-PROTOCOL.md, "Audit". None of it leaves this host.
+PROTOCOL.md 10.5. None of it leaves this host.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ further: to suppress takes a quorum of groups, or an organisation that the opera
 trusts alone. Only hard claims suppress: a full mailbox is alive, and a complaint
 proves that somebody reads.
 
-PROTOCOL.md, "Decision", with the arithmetic; vectors/decide.jsonl.
+PROTOCOL.md 10, with the arithmetic; vectors/decide.jsonl.
 """
 
 from __future__ import annotations

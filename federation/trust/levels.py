@@ -5,7 +5,7 @@ introductions, and an organisation that is not in the table has none, so any num
 of unknown keys changes nothing. Organisations under common control share a group,
 which counts once. ``shares`` is what the audit leaves of a weight; it only lowers.
 
-PROTOCOL.md, "Trust". Pure.
+PROTOCOL.md 10.1. Pure.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ What an organisation says about its own mail is a claim like any other and gives
 nothing: no level, no weight. It is shown next to what can be seen from here: how its
 claims fared against our own mail (``audit.Record``).
 
-PROTOCOL.md, stat.score. Pure.
+PROTOCOL.md 4. Pure.
 """
 
 from __future__ import annotations

@@ -12,7 +12,22 @@ from federation.format.profile import b64
 from federation.format.tags import Pepper
 from federation.trust.decision import HALVES
 
-TEXT = (Path(__file__).parents[3] / "federation" / "PROTOCOL.md").read_text()
+SOURCE = Path(__file__).parents[3] / "federation"
+TEXT = (SOURCE / "PROTOCOL.md").read_text()
+
+
+def test_every_section_that_the_code_cites_is_there():
+    numbers = set(re.findall(r"^#{2,3} (\d+(?:\.\d+)?)[. ]", TEXT, re.MULTILINE))
+    cited = [
+        (path.name, number)
+        for path in SOURCE.rglob("*.py")
+        for text in re.findall(
+            r"PROTOCOL\.md((?:,? (?:and |to )?\d+(?:\.\d+)?\b)*)", path.read_text()
+        )
+        for number in re.findall(r"\d+(?:\.\d+)?", text) or ["none at all"]
+    ]
+    assert len(cited) > 20
+    assert [(name, number) for name, number in cited if number not in numbers] == []
 
 
 def test_the_lines_of_the_example_are_good_and_have_these_ids():
