@@ -12,11 +12,25 @@ import itertools
 import os
 import shutil
 import subprocess
-from typing import Self
+from dataclasses import dataclass, field
+from typing import Any, Self
 
-__all__ = ["Namespaces", "available"]
+__all__ = ["Namespaces", "Place", "available"]
+
+PORT = 8641
 
 _numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a node runs: ``command`` goes before its own, "" in ``listen`` is NAT."""
+
+    name: str
+    command: tuple[str, ...] = ()
+    listen: str = ""
+    url: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 def available() -> str:
@@ -28,8 +42,7 @@ def available() -> str:
     # All of it is tried: a container may allow names and refuse what goes with them.
     try:
         with Namespaces() as hosts:
-            name, _ = hosts.host(1)
-            _ip("netns", "exec", name, "true")
+            _ip("netns", "exec", hosts.host(1).name, "true")
     except (subprocess.CalledProcessError, OSError):
         return "hosts in network namespaces cannot be made here"
     return ""
@@ -37,6 +50,10 @@ def available() -> str:
 
 def _ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+def _inside(name: str) -> tuple[str, ...]:
+    return ("ip", "netns", "exec", name)
 
 
 class Namespaces:
@@ -62,22 +79,23 @@ class Namespaces:
             )
 
     def _add(self, name: str) -> None:
+        self._made.append(name)  # first: a try that fails leaves a file and a mount
         _ip("netns", "add", name)
-        self._made.append(name)
         _ip("-n", name, "link", "set", "lo", "up")
 
-    def host(self, number: int) -> tuple[str, str]:
-        """Add a host; return its namespace and address."""
+    def host(self, number: int) -> Place:
+        """Add a host."""
         name, port = f"{self._mark}h{number}", f"p{number}"
         self._add(name)
         self._join(name, "eth0", port)
         _ip("-n", name, "addr", "add", f"10.77.0.{number}/24", "dev", "eth0")
         self._ports[name] = port
-        return name, f"10.77.0.{number}"
+        at = f"10.77.0.{number}:{PORT}"
+        return Place(name, _inside(name), listen=at, url=f"https://{at}")
 
-    def behind_nat(self, number: int) -> str:
+    def behind_nat(self, number: int) -> Place:
         """Add a host that reaches the others and that none of them reaches."""
-        router, _address = self.host(number)
+        router = self.host(number).name
         inner = f"{self._mark}n{number}"
         self._add(inner)
         pair = ["type", "veth", "peer", "name", "eth0", "netns", inner]
@@ -99,7 +117,7 @@ class Namespaces:
                 check=True,
                 capture_output=True,
             )
-        return inner
+        return Place(inner, _inside(inner))
 
     def split(self, names: list[str]) -> None:
         """Take these hosts to the other bridge, away from the rest."""

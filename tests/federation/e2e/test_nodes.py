@@ -1,4 +1,8 @@
-"""Several real nodes as processes, over HTTPS, in network namespaces."""
+"""Several real nodes as processes, over HTTPS.
+
+In network namespaces, or on loopback addresses where these cannot be made. The chain
+runs on both, so that the second way is known to work where nobody needs it.
+"""
 
 import contextlib
 import json
@@ -18,32 +22,34 @@ from federation.exchange import tls
 from federation.log.tables import Peer
 from tests.support.ending import end
 from tests.support.exchanging import Member, hard
-from tests.support.namespaces import Namespaces, available
+from tests.support.loopback import Loopback
+from tests.support.namespaces import Namespaces, Place, available
 from tests.support.waiting import poll
 
 ROOT = Path(__file__).parents[3]
-PORT = 8641
 WHY = available()
+IN_NAMESPACES = pytest.param(
+    Namespaces,
+    id="namespaces",
+    marks=[
+        pytest.mark.skipif(bool(WHY), reason=WHY),
+        pytest.mark.skipif(shutil.which("nft") is None, reason="NAT needs nft"),
+    ],
+)
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.timeout(120),
-    pytest.mark.skipif(bool(WHY), reason=WHY),
-]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 
 class Node:
     """A node: its file, seen as the command line sees it, and its process."""
 
-    def __init__(self, name: str, directory: Path, namespace: str, address: str = ""):
-        self.namespace = namespace
+    def __init__(self, name: str, directory: Path, place: Place):
+        self.place = place
         self.directory = directory
         directory.mkdir(exist_ok=True)
-        self.url = f"https://{address}:{PORT}" if address else ""
-        self.listen = f"{address}:{PORT}" if address else ""
         self.pin = ""
-        if address:
-            self.pin = tls.pin_of_file(tls.self_made(directory, address)[0])
+        if place.listen:
+            self.pin = tls.pin_of_file(tls.self_made(directory, name)[0])
         self.now = int(time.time())
         self.member = Member(name, directory / "fed.sqlite", now=self.now)
         self.child: subprocess.Popen[bytes] | None = None
@@ -55,15 +61,16 @@ class Node:
             "path": str(self.directory / "fed.sqlite"),
             "state": str(self.directory),
             "name": self.member.name,
-            "listen": self.listen,
-            "url": self.url,
+            "listen": self.place.listen,
+            "url": self.place.url,
             "period": 3.0,
+            **self.place.options,
             **self.options,
         }
         command = [sys.executable, "-m", "tests.support.exchange_node"]
         errors = (self.directory / "stderr").open("ab")
         self.child = subprocess.Popen(
-            ["ip", "netns", "exec", self.namespace, *command, json.dumps(said)],
+            [*self.place.command, *command, json.dumps(said)],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -111,7 +118,7 @@ class Node:
 
 def knows(one: Node, other: Node) -> None:
     """Put ``other`` among the peers of ``one``."""
-    peer = Peer(other.member.org, other.url, other.pin, other.member.name, 0)
+    peer = Peer(other.member.org, other.place.url, other.pin, other.member.name, 0)
     one.member.store.put_peer(peer)
 
 
@@ -136,16 +143,16 @@ def running(nodes: list[Node]):
 
 
 @pytest.fixture
-def net():
-    with Namespaces() as made:
+def net(request):
+    with getattr(request, "param", Loopback if WHY else Namespaces)() as made:
         yield made
 
 
-def hosts(net: Namespaces, tmp_path: Path, count: int) -> list[Node]:
-    found = []
-    for number in range(1, count + 1):
-        namespace, address = net.host(number)
-        found.append(Node(f"c{number}", tmp_path / f"c{number}", namespace, address))
+def hosts(net: Namespaces | Loopback, tmp_path: Path, count: int) -> list[Node]:
+    found = [
+        Node(f"c{number}", tmp_path / f"c{number}", net.host(number))
+        for number in range(1, count + 1)
+    ]
     trusting(*found)
     return found
 
@@ -154,6 +161,7 @@ def equal(nodes: list[Node]) -> bool:
     return len({one.digest() for one in nodes}) == 1
 
 
+@pytest.mark.parametrize("net", [IN_NAMESPACES, Loopback], indirect=True)
 def test_a_chain_of_seven_then_a_partition_that_heals(net, tmp_path):
     chain = hosts(net, tmp_path, 7)
     for one, other in pairwise(chain):
@@ -168,7 +176,7 @@ def test_a_chain_of_seven_then_a_partition_that_heals(net, tmp_path):
         took = time.monotonic() - began
         (tmp_path / "chain_seconds").write_text(f"{took:.2f}\n")
 
-        net.split([one.namespace for one in chain[4:]])
+        net.split([one.place.name for one in chain[4:]])
         chain[0].say(3)
         chain[6].say(5)
         poll(lambda: chain[3].heads(chain[0]) == 5, "C1's events at C4", 15)
@@ -182,10 +190,9 @@ def test_a_chain_of_seven_then_a_partition_that_heals(net, tmp_path):
         assert chain[0].heads(chain[6]) == 6
 
 
-@pytest.mark.skipif(shutil.which("nft") is None, reason="NAT needs the nft program")
+@pytest.mark.parametrize("net", [IN_NAMESPACES, Loopback], indirect=True)
 def test_a_node_behind_nat_hears_by_long_poll_and_is_heard(net, tmp_path):
-    namespace, address = net.host(1)
-    relay = Node("relay", tmp_path / "relay", namespace, address)
+    relay = Node("relay", tmp_path / "relay", net.host(1))
     inner = Node("inner", tmp_path / "inner", net.behind_nat(2))
     trusting(relay, inner)
     knows(inner, relay)
