@@ -22,7 +22,8 @@ def demo(*options):
         if not name.startswith("MAILSHAPER_")
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "tools.demo", *options],
+        # A shell's background job ignores SIGINT, and so would all it starts.
+        ["env", "--default-signal=INT", sys.executable, "-m", "tools.demo", *options],
         cwd=needs.REPOSITORY,
         env=environment,
         stdin=subprocess.DEVNULL,
