@@ -8,17 +8,18 @@
         exim.sendmail(MESSAGE, user="www-data", where="/var/www/shop")
 
 Debian's files (exim4-config, exim4-base, exim4-daemon-light as `make setup-test`
-unpacks them) stand at their own places in a tree into which every command changes
-its root, inside a mount namespace that ends with it: `update-exim4.conf`, the
-set-uid binary, `/var/log/exim4` and the users are those of a Debian host, and the
-host of the test sees nothing. `supply` puts ``conf/exim`` where the package would,
-and `shell` runs the commands of the guide. The network is the test's, so ports are
-other ones than those shipped; mail for the world goes to a smarthost,
-127.0.0.1:``world``.
+unpacks them) stand at their own places in a tree into which every command changes its
+root, beside copies of what is essential to Debian: `update-exim4.conf`, the set-uid
+binary, `/var/log/exim4` and the users are those of a Debian host, and the host of the
+test sees nothing. No mount is needed, so a container will do. `supply` puts
+``conf/exim`` where the package would, and `shell` runs the commands of the guide. The
+network is the test's, so ports are other ones than those shipped; mail for the world
+goes to a smarthost, 127.0.0.1:``world``.
 """
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import os
 import re
@@ -26,6 +27,7 @@ import shlex
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import tempfile
 from collections.abc import Iterable
@@ -46,15 +48,7 @@ _USERS = {
     "uucp": 10,
     "carol": 1001,
 }
-_BOUND = ("usr/bin", "usr/lib", "usr/lib64", "dev")
-_ENTER = """\
-set -e
-root=$1; shift
-for part in {bound}; do
-  if [ -d "/$part" ]; then mount --bind "/$part" "$root/$part"; fi
-done
-exec chroot "$root" "$@"
-"""
+_DEVICES = {"null": 3, "zero": 5, "random": 8, "urandom": 9}
 _MACROS = """\
 AUTH_SERVER_ALLOW_NOTLS_PASSWORDS = 1
 MAIN_HARDCODE_PRIMARY_HOSTNAME = mta.example.test
@@ -90,7 +84,7 @@ class DebianExim:
         """
         package = needs.unpacked("exim/usr/sbin/update-exim4.conf").parents[2]
         needs.root("Exim's deliveries change user, and its root is changed")
-        needs.mount_namespace()
+        needs.devices()
         self.port = needs.free_port()
         self.back_port = needs.free_port()
         self.directory = Path(tempfile.mkdtemp(prefix="exim-", dir="/tmp"))
@@ -107,12 +101,20 @@ class DebianExim:
     def _lay_out(self, package: Path) -> None:
         root = self.directory
         shutil.copytree(package / "etc", root / "etc")
-        for name in (*_BOUND, "proc", "tmp", "root", "var/mail", "var/www/shop"):
+        for name in ("dev", "proc", "tmp", "root", "var/mail", "var/www/shop"):
             (root / name).mkdir(parents=True)
+        for name, minor in _DEVICES.items():
+            os.mknod(root / "dev" / name, 0o666 | stat.S_IFCHR, os.makedev(1, minor))
+            (root / "dev" / name).chmod(0o666)
         shutil.copytree(package / "usr/sbin", root / "usr/sbin", symlinks=True)
         (root / "usr/sbin/exim4").chmod(0o4755)  # what copying leaves out
         for name in ("bin", "sbin", "lib", "lib64"):
             (root / name).symlink_to(f"usr/{name}")
+        for path in (*_essential(), *_libraries(package / "usr/sbin/exim4")):
+            copy = root / path.removeprefix("/usr/").removeprefix("/")
+            copy = root / "usr" / copy.relative_to(root)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, copy)
         (root / "tmp").chmod(0o1777)
         for name in ("var/spool/exim4", "var/log/exim4", "var/lib/exim4", "run/exim4"):
             (root / name).mkdir(parents=True)
@@ -210,9 +212,7 @@ class DebianExim:
         return run.stdout.decode(errors="replace")
 
     def _inside(self, *command: str) -> list[str]:
-        script = _ENTER.format(bound=" ".join(_BOUND))
-        root = str(self.directory)
-        return ["unshare", "--mount", "/bin/sh", "-c", script, "sh", root, *command]
+        return ["chroot", str(self.directory), *command]
 
     def route(self, address: str) -> str:
         """Return what ``exim4 -bt`` says of an address."""
@@ -321,6 +321,33 @@ class DebianExim:
 
     def __exit__(self, *_: object) -> None:
         self.remove()
+
+
+@functools.cache
+def _essential() -> list[str]:
+    """Return programs and libraries of the packages without which Debian is none."""
+    packages = _lines("dpkg-query", "-Wf", "${Essential} ${Package}\n")
+    names = [one.split()[1] for one in packages if one.startswith("yes ")]
+    files = [
+        path
+        for path in _lines("dpkg", "-L", *names)
+        if re.match(r"(/usr)?/(bin|lib|lib64)/", path) and Path(path).is_file()
+    ]
+    # "sh" may be a diversion, "awk" an alternative: no package lists these.
+    return [*files, "/bin/sh", "/usr/bin/awk", *_libraries(*map(Path, files))]
+
+
+@functools.cache
+def _libraries(*programs: Path) -> list[str]:
+    """Return the shared libraries, the loader too, that these load."""
+    words = " ".join(_lines("ldd", *map(str, programs))).split()
+    return sorted({one for one in words if re.fullmatch(r"/lib\S*[^:]", one)})
+
+
+def _lines(*command: str) -> list[str]:
+    # ldd ends with 1 for scripts among the programs
+    run = subprocess.run(command, check=False, capture_output=True, text=True)
+    return run.stdout.splitlines()
 
 
 def _digest(password: str) -> str:
