@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from federation.format.errors import Refused
 from federation.format.profile import LARGEST, Value, b64, decode, encode, unb64
@@ -50,8 +50,7 @@ _STUB = re.compile(rb"- ([\w-]{43}) ([chs]) (0|[1-9]\d*) ([1-9]\d*) ([\w-]{43})\
 _LONGEST_STUB = 128
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """A well-formed event. ``raw`` is its JSON, byte for byte as received."""
 
     raw: bytes

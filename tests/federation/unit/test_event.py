@@ -1,6 +1,5 @@
 """Lines, ids, signatures; most forms of damage are vectors of group event."""
 
-import dataclasses
 import hashlib
 import hmac
 
@@ -101,7 +100,7 @@ def test_writing_refuses_what_reading_would():
 
 def test_an_event_is_bound_to_its_key_and_context():
     event = parse(LINE, "test")
-    assert not authentic(dataclasses.replace(event, key=ROOT.public))
+    assert not authentic(event._replace(key=ROOT.public))
     assert verify(event.key, EVENT, event.raw, event.sig)
     assert not verify(event.key, ROTATE, event.raw, event.sig)
 
