@@ -68,6 +68,7 @@ class Daemon:
             self.wire.own,
             name=self.node.name_of(self.node.org),
             peppers=lambda: [one.secret for one in self.wire.peppers()],
+            settled=self._settled,
         )
         self.exchange = Exchange(
             self.wire.replica,
@@ -87,6 +88,11 @@ class Daemon:
             clock=int(bool(self.exchange.stopped())),
             redis=int(self.link.lost),
         )
+
+    def _settled(self) -> bool:
+        """Whether a peer has shown that our own log ends where we think it does."""
+        waited = time.monotonic() - self._started
+        return self.exchange.settled.is_set() or waited > _SETTLE
 
     async def serve(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises OSError, CertificateError."""
@@ -134,9 +140,8 @@ class Daemon:
         """Do what is due each second, and tell systemd that we live."""
         interval, told = watchdog_interval(), 0.0
         while True:
-            settled = self.exchange.settled.is_set()
-            settled = settled or time.monotonic() - self._started > _SETTLE
-            await asyncio.to_thread(self.upkeep.round, int(time.time()), settled)
+            now, settled = int(time.time()), self._settled()
+            await asyncio.to_thread(self.upkeep.round, now, settled)
             if interval and time.monotonic() - told >= interval:
                 notify("WATCHDOG=1")
                 told = time.monotonic()

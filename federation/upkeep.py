@@ -56,9 +56,13 @@ class Upkeep:
         self._clock_off = False
         self._open = False
         self._own_trouble = ""
+        self._settled = False
 
     def round(self, now: int, settled: bool) -> None:  # noqa: FBT001
         """Do what is due. ``settled``: own events may be written."""
+        if settled != self._settled:
+            self._settled = settled
+            self._due.pop("measure", None)  # commands wait for it
         try:
             # Events dated by a wrong clock would be taken by nobody, for as long.
             if settled and not self._exchange.stopped():
@@ -231,6 +235,7 @@ class Upkeep:
                     "pid": os.getpid(),
                     "missing": missing,
                     "clock": offset if met_any else None,
+                    "settled": self._settled,
                     "stopped": self._exchange.stopped(),
                     "publishing": self._own_trouble,
                 },

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from federation.cli.context import Json, failing, node, now
+from federation.cli.context import Force, Json, failing, node, now, writing
 from federation.cli.output import (
     USAGE,
     Failure,
@@ -85,6 +85,7 @@ def report(
             "it with a message.",
         ),
     ] = False,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Tell the federation what this host saw: a bounce, a delivery, a stopped sender.
@@ -100,6 +101,8 @@ def report(
             "--code 5.1.1, --delivered, --alive, --blocked compromised or --released",
         )
     with node(context) as opened, failing():
+        if at_once:
+            writing(opened, force=force)
         time = moment(at, "--at")
         if address == "-":
             facts = [line.strip().encode() for line in sys.stdin if line.strip()]

@@ -19,11 +19,19 @@ if TYPE_CHECKING:
     from federation.config import Settings
     from federation.node import Node
 
-__all__ = ["Json", "daemon_state", "node", "now", "settings"]
+__all__ = ["Force", "Json", "daemon_state", "node", "now", "settings", "writing"]
 
 Json = Annotated[bool, typer.Option("--json", help="Plain JSON, one object per line.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what would happen; change nothing.")
+]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        help="Write although no peer was asked whether this host's log is the newest: "
+        "if an old copy of it was restored, that forks the log.",
+    ),
 ]
 
 
@@ -93,6 +101,39 @@ def failing() -> Iterator[None]:
             f"the database cannot be used: {error}",
             "see docs/runbooks/MailshaperFederationStoreFailing.md",
         ) from None
+
+
+def writing(opened: Node, *, force: bool) -> None:
+    """Make sure that this command may append to the own log. Raises Failure.
+
+    A snapshot of a whole machine that was restored looks like the log it once was.
+    Only a peer can tell, and the daemon asks them all when it starts. Who never had
+    a peer has nobody who could hold more.
+    """
+    if force or not opened.store.peers():
+        return
+    state = daemon_state(opened)
+    if not state.get("runs"):
+        raise Failure(
+            TEMPFAIL,
+            "the daemon does not run, so nobody knows whether this host's log is the"
+            " newest there is",
+            "systemctl start mailshaper-federation, wait a minute; or add --force",
+        )
+    if not state.get("settled"):
+        raise Failure(
+            TEMPFAIL,
+            "the daemon has reached no peer since it started, so nobody knows whether"
+            " this host's log is the newest there is",
+            "try again in a minute (after a quarter of an hour it goes on alone); or"
+            " add --force",
+        )
+    if state.get("stopped"):
+        raise Failure(
+            TEMPFAIL,
+            f"nothing is written now: {state['stopped']}",
+            "put the clock right; or add --force",
+        )
 
 
 def daemon_state(opened: Node) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from federation.cli.context import Json, failing, node, now
+from federation.cli.context import Force, Json, failing, node, now, writing
 from federation.cli.output import USAGE, Failure, folded, print_json, say, table
 
 __all__ = ["register"]
@@ -72,9 +72,12 @@ def grant(
     context: typer.Context,
     key: Annotated[str, typer.Argument(metavar="KEY", help="Of the other machine.")],
     label: Annotated[str, typer.Argument(metavar="LABEL", help="Such as mx2.")],
+    *,
+    force: Force = False,
 ) -> None:
     """Let another machine speak for this organisation. Needs the root key."""
     with node(context) as opened, failing():
+        writing(opened, force=force)
         opened.own.append("ctl.grant", {"key": key, "label": label}, now())
     say(folded(f"{label} may speak for this organisation."))
 
@@ -90,6 +93,7 @@ def revoke(
             "--everything", help="What it said before counts no more, either."
         ),
     ] = False,
+    force: Force = False,
 ) -> None:
     """Take a machine's right to speak away, for ever. Needs the root key.
 
@@ -98,6 +102,7 @@ def revoke(
     from federation.format.profile import Value, b64
 
     with node(context) as opened, failing():
+        writing(opened, force=force)
         granted = opened.store.identity(opened.org).keys
         found = [one for one in granted if b64(one).startswith(key) and len(key) > 3]  # noqa: PLR2004
         if len(found) != 1:
@@ -112,13 +117,14 @@ def revoke(
     say("The key is revoked. Whoever has it can say nothing for you any more.")
 
 
-def rotate(context: typer.Context) -> None:
+def rotate(context: typer.Context, *, force: Force = False) -> None:
     """Let next-root.key take the place of the root key, and make its successor.
 
     For a root key that is lost or stolen, or every few years. Both files must be in
     the node's directory; the old root key is kept as root.key.old.
     """
     with node(context) as opened, failing():
+        writing(opened, force=force)
         opened.rotate(now())
     say("The next root key rules now. Copy root.key and next-root.key elsewhere.")
 

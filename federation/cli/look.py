@@ -78,6 +78,7 @@ def _status(found: dict[str, Any], met: list[dict[str, Any]]) -> list[str]:
         lines.append(
             "clock       " + ("no peer met yet" if offset is None else f"{offset:+d} s")
         )
+        lines += _held_up(daemon)
     for one in found["forks"]:
         more = f"; {one['frozen']}" if one["frozen"] else ""
         lines.append(
@@ -101,6 +102,24 @@ def _status(found: dict[str, Any], met: list[dict[str, Any]]) -> list[str]:
         lines.append(
             "root key    on this machine; a copy belongs elsewhere, with next-root.key"
         )
+    return lines
+
+
+def _held_up(daemon: dict[str, Any]) -> list[str]:
+    """Say why the daemon takes nothing in or writes nothing, and what to do."""
+    lines = []
+    if daemon.get("stopped"):
+        lines.append(
+            f"STOPPED     {daemon['stopped']}: nothing is taken in, written or "
+            "expired until it is right"
+        )
+    if not daemon.get("settled"):
+        lines.append(
+            "NOT YET     no peer was reached since the start: own events wait, at the "
+            "longest a quarter of an hour"
+        )
+    if daemon.get("publishing"):
+        lines.append(f"NOT WRITING {daemon['publishing']}")
     return lines
 
 

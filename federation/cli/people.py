@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from federation.cli.context import Json, failing, node, now
+from federation.cli.context import Force, Json, failing, node, now, writing
 from federation.cli.output import (
     USAGE,
     Failure,
@@ -239,6 +239,7 @@ def refuse(
             help="Tell the others, too: abuse, lies, fork or other.",
         ),
     ] = "",
+    force: Force = False,
 ) -> None:
     """Have nothing of an organisation: what is stored goes, nothing is passed on."""
     from federation.format.profile import b64
@@ -249,6 +250,7 @@ def refuse(
         if key == opened.org:
             raise Failure(USAGE, "a host cannot refuse itself")
         if public:
+            writing(opened, force=force)
             # First: a word that no event can hold changes nothing.
             opened.own.append("ctl.refuse", {"peer": b64(key), "why": public}, now())
         opened.store.drop_peer(key)

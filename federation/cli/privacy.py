@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from federation.cli.context import DryRun, Json, failing, node, now
+from federation.cli.context import DryRun, Force, Json, failing, node, now, writing
 from federation.cli.output import clock, folded, print_json, say, typed
 
 __all__ = ["register"]
@@ -58,6 +58,7 @@ def erase(
     address: Address,
     *,
     dry_run: DryRun = False,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Erase what this host said and knows about an address, everywhere.
@@ -72,6 +73,8 @@ def erase(
         others = [one for one in found["events"] if one["level"] != "self"]
         ours = len(found["events"]) - len(others)
         if not dry_run:
+            if ours:
+                writing(opened, force=force)
             opened.erase(address, now())
     if as_json:
         print_json(

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from federation.cli.context import Json, become_owner, failing, node, now, settings
+from federation.cli.context import (
+    Force,
+    Json,
+    become_owner,
+    failing,
+    node,
+    now,
+    settings,
+    writing,
+)
 from federation.cli.output import (
     TEMPFAIL,
     USAGE,
@@ -21,6 +30,7 @@ from federation.cli.output import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from federation.config import Settings
     from federation.exchange.joining import Invitation
@@ -77,13 +87,13 @@ def init(
     with failing(), Node.create(chosen, network, profile, now()) as made:
         made.add_pepper(os.urandom(32))
         result = {"name": name, "network": network, "org": _b64(made.org)}
-        directory = str(made.directory)
+        directory = made.directory
     if as_json:
         print_json(result)
         return
     say(folded(f"{name} is a node of the new network {network}."))
     say(f"Key: {result['org']}")
-    say(folded(f"Copy root.key and next-root.key from {directory} to a safe place."))
+    _copy_hint(directory)
     _start_hint()
     say(f"Then: {typed('invite', 'NAME')}")
 
@@ -156,6 +166,7 @@ def join(
             help="What the inviting host is here: seen, known, trusted or sole.",
         ),
     ] = "known",
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Take an invitation: make a node if there is none, and copy what is there."""
@@ -172,12 +183,15 @@ def join(
                 chosen, word.net, Profile(name, contact, chosen.server.url), now()
             ).close()
     with node(context) as opened, failing():
+        writing(opened, force=force)
         result = _join(opened, word, level)
     if as_json:
         print_json(result)
         return
     say(folded(f"{result['name']} is in: {result['peer']} is a peer and {level} here."))
     say(folded(f"{result['events']:,} events were copied. {result['problem']}".strip()))
+    if (chosen.node.state_directory / "root.key").exists():
+        _copy_hint(chosen.node.state_directory)
     _start_hint()
     say(f"Then: {typed('status')}")
 
@@ -262,6 +276,10 @@ def _ready(context: typer.Context) -> Settings:
         os.chown(directory, user.pw_uid, user.pw_gid)
     become_owner(directory)
     return chosen
+
+
+def _copy_hint(directory: Path) -> None:
+    say(folded(f"Copy root.key and next-root.key from {directory} to a safe place."))
 
 
 def _start_hint() -> None:

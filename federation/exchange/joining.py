@@ -144,7 +144,10 @@ class Door:
         *,
         name: str,
         peppers: Callable[[], Sequence[bytes]],
+        settled: Callable[[], bool] = lambda: True,
     ) -> None:
+        """``settled``: own events may be written (see exchange.rounds)."""
+        self._settled = settled
         self._replica = replica
         self._own = own
         self._name = name
@@ -173,6 +176,8 @@ class Door:
                 raise Refused("refused", "not a peer")
             _admit(self._replica, org, controls, Level.SEEN, key, now)
             return self._reply()
+        if not self._settled():
+            return error(503, "this host has just started: try in a minute", now)
         secret = sha256(unb64(ask.get("secret"), _SECRET)).digest()
         data = store.take_invite(secret, now=now)
         if data is None:

@@ -185,7 +185,7 @@ class Exchange:
                 if org not in self._polls or self._polls[org].done():
                     self._polls[org] = asyncio.create_task(self._poll(org))
         self._noticed(counter, None)
-        if set(self._targets) <= self._tried and (self._heard or not self._targets):
+        if set(self._targets) <= self._tried and (self._heard or not peers):
             self.settled.set()
 
     def _noticed(self, counter: int, source: bytes | None) -> None:
@@ -205,8 +205,14 @@ class Exchange:
         state = self._state(peer)
         state.seen = self._clock()
         self._noticed(counter, peer)
-        if same and counter == self._counter:
+        if peer not in self._heard:
+            self._schedule.awake(peer, time.monotonic())
+            self._wake.set()
+        elif same and counter == self._counter:
             self._schedule.equal(peer)
+        if same:
+            # It knows no more of us than we do. For who has no address the only way.
+            self._heard.add(peer)
 
     async def _talk(self, org: bytes) -> None:
         """One session with a peer, whatever becomes of it."""

@@ -4,7 +4,8 @@ News are told at once: who has something new starts a session with each of its
 peers, whose first request, a digest, also tells them when they have it already.
 Beside this a random peer every minute and every peer once a day, so that nothing
 depends on news being heard. A peer that does not answer is tried again after 5 s,
-then twice as long each time, at most two minutes: a healed partition shows soon.
+then twice as long each time, at most two minutes, or when it asks something itself:
+a healed partition shows soon.
 
 At most one session with a peer at a time, and a second between two of them, so
 that a flood of news, or a flood of requests for it, costs a bounded number.
@@ -75,6 +76,11 @@ class Schedule:
         """A peer has asked and has what we have: there is nothing to tell it."""
         if org in self._peers:
             self._peers[org].news = False
+
+    def awake(self, org: bytes, now: float) -> None:
+        """A peer has asked something: if it did not answer before, it may do now."""
+        if (peer := self._peers.get(org)) is not None:
+            peer.again = min(peer.again, now + self._gap)
 
     def want(self, org: bytes) -> None:
         """A peer has something new for us."""

@@ -305,6 +305,7 @@ async def test_nothing_of_our_own_is_written_before_one_peer_was_heard(friends):
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         dead = f"https://127.0.0.1:{one.getsockname()[1]}"
+        a.member.store.drop_peer(b.org)
         await poll_async(a.exchange.settled.is_set, "nobody to ask")
         a.exchange.settled.clear()
         a.member.store.put_peer(Peer(b.org, dead, "", "b", 0))
@@ -316,6 +317,25 @@ async def test_nothing_of_our_own_is_written_before_one_peer_was_heard(friends):
         assert not a.exchange.settled.is_set()
 
 
+async def test_a_host_that_only_answers_waits_for_a_peer_with_the_same_logs(friends):
+    """Who has no address cannot be asked; what it asks tells as much."""
+    a, b = friends
+
+    async def asks(digest: bytes) -> bool:
+        body = encode({"digest": b64(digest)})
+        status, answer = await post(a, signed(a, b, VECTOR, body), body)
+        assert status == 200
+        return answer.get("same") is True
+
+    await asyncio.sleep(1.2)
+    a.exchange.settled.clear()  # there was no peer at the start
+    assert not await asks(bytes(32))
+    await asyncio.sleep(1.2)
+    assert not a.exchange.settled.is_set()
+    assert await asks(a.member.replica.whole().digest)
+    await poll_async(a.exchange.settled.is_set, "a peer that has the same")
+
+
 def test_a_wrong_clock_writes_nothing():
     said: list[str] = []
 
@@ -325,6 +345,7 @@ def test_a_wrong_clock_writes_nothing():
 
     upkeep = Upkeep.__new__(Upkeep)
     upkeep.failing, upkeep._exchange, upkeep._due = False, Stopped(), {}
+    upkeep._settled = False
     upkeep._publish = lambda now: said.append("published")
     upkeep._watch = upkeep._measure = upkeep._minute = lambda now: None
     upkeep.round(NOW, settled=True)

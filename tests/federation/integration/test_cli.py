@@ -152,8 +152,9 @@ def test_levels_and_refusal(node):
     assert (row["level"], row["group"], row["note"]) == (
         "trusted", "family", "met in Lyon",
     )  # fmt: skip
-    assert "bad-form" not in failed(node, "refuse", "Friend", "--public", "dislike")
-    node("refuse", "Friend", "--public", "abuse")
+    words = ("refuse", "Friend", "--force", "--public")
+    assert "bad-form" not in failed(node, *words, "dislike")
+    node(*words, "abuse")
     (row,) = [row for row in node.lines("trust") if row["org"] == FRIEND]
     assert row["level"] == "refused"
     assert node.lines("peers") == []
@@ -215,6 +216,76 @@ def test_a_restored_copy_opens_a_new_incarnation(node, tmp_path):
     before = {log[:3] for log in node.events()}
     node("report", "two@example.org", "--code", "5.1.1", "--at-once")
     assert {log[:3] for log in node.events()} - before
+
+
+@pytest.fixture
+def with_peer():
+    with FederationNode("pair", quick=True) as made:
+        made("init", "--name", "Pair", "--network", "test")
+        made("peers", "add", FRIEND, "https://fed.example.net", "--name", "Friend")
+        made("report", "early@example.org", "--code", "5.1.1")
+        yield made
+
+
+def says(node, **state):
+    at = {"at": int(time.time()), "pid": 1, "missing": 0, "clock": 0}
+    (node.state / "daemon.json").write_text(
+        json.dumps(at | {"settled": True, "stopped": "", "publishing": ""} | state)
+    )
+
+
+WRITING = [
+    ("report", "a@example.org", "--code", "5.1.1", "--at-once"),
+    ("keys", "grant", b64(Signer(bytes([7]) * 32).public), "mx7"),
+    ("keys", "revoke", b64(Signer(bytes([7]) * 32).public), "retired"),
+    ("keys", "rotate"),
+    ("erase", "a@example.org"),
+    ("refuse", "Friend", "--public", "abuse"),
+]
+
+
+def test_commands_write_only_after_a_peer_has_seen_our_log(with_peer):
+    """A restored snapshot of the machine would fork its own log (adversary 17)."""
+    node = with_peer
+    for words in WRITING:
+        # Each in turn, so that the next one has something to do.
+        before = node.events()
+        for state, told in (
+            ({"at": 0}, "daemon does not run"),
+            ({"settled": False}, "reached no peer"),
+            ({"stopped": "this host's clock is 90000 s behind"}, "90000 s behind"),
+        ):
+            says(node, **state)
+            text = failed(node, *words, status=75)
+            assert told in " ".join(text.split()), words
+            assert "--force" in text
+            assert node.events() == before, words
+        says(node)
+        node(*words)
+        assert node.events() != before, words
+
+
+def test_a_command_may_be_forced_and_some_need_not_be(with_peer):
+    before = with_peer.events()
+    with_peer("report", "b@example.org", "--code", "5.1.1")
+    with_peer("erase", "b@example.org")  # nothing of it was published
+    with_peer("refuse", "Friend")
+    assert with_peer.events() == before
+    with_peer("peers", "add", FRIEND, "https://fed.example.net", "--name", "Friend")
+    words = ("report", "c@example.org", "--code", "5.1.1", "--at-once")
+    with_peer(*words, "--force")
+    assert with_peer.events() != before
+
+
+def test_status_tells_what_holds_the_daemon_up(with_peer):
+    says(with_peer)
+    assert not re.search("STOPPED|NOT", with_peer("status"))
+    says(with_peer, stopped="this host's clock is 90000 s behind its peers' clocks")
+    assert "STOPPED     this host's clock is 90000 s behind" in with_peer("status")
+    says(with_peer, settled=False)
+    assert "NOT YET     no peer was reached" in with_peer("status")
+    says(with_peer, publishing="this host's log has two events with one number")
+    assert "NOT WRITING this host's log has two events" in with_peer("status")
 
 
 def test_a_program_uses_the_library(node):
