@@ -165,8 +165,8 @@ class Release:
     async def missed(self, message: HeldMessage, place: QueueState) -> None:
         """End a message that is not on hold, and was never released by us.
 
-        The MTA refused it after our answer, its client went away, or a person
-        took it out of the queue or let it go on by hand.
+        The MTA refused it after our answer or did not hear it in time, its client
+        went away, or a person took it out of the queue or let it go on by hand.
         """
         gone = place is QueueState.ABSENT
         fate = RecipientFate.GONE if gone else RecipientFate.DELIVERED
@@ -174,7 +174,9 @@ class Release:
             "held message %s (%s) is not on hold in the MTA: %s",
             message.id,
             ascii(message.submission.client.ident),
-            "refused, removed or delivered by hand" if gone else "released by hand",
+            "refused, removed, or passed since our answer came too late"
+            if gone
+            else "released by hand, or passed since our answer came too late",
         )
         await self.settle(message, dict.fromkeys(message.waiting, fate), {})
 
