@@ -35,7 +35,7 @@ def read(directory: Path, now: int) -> dict[str, Any]:
         return {}
     if not isinstance(found, dict) or not isinstance(found.get("at"), int):
         return {}
-    return {**found, "runs": now - found["at"] <= FRESH}
+    return {**found, "runs": abs(now - found["at"]) <= FRESH}
 
 
 def remove(directory: Path) -> None:
