@@ -168,6 +168,11 @@ class Settings(BaseSettings):
                     f"{key}.tls: a password leaves this host only over TLS; "
                     'write "starttls" or "implicit"'
                 )
+            if relay.friend and (relay.tls == "none" or not relay.user):
+                raise ValueError(
+                    f"{key}.friend: a friend takes mail after a login over TLS only; "
+                    f"set {key}.tls, {key}.user and {key}.password_file"
+                )
 
     def _friends_come_safely(self) -> None:
         sending = self.sending

@@ -31,6 +31,7 @@ class HeaderFacts:
     subject: str = ""
     message_id: str = ""
     author: str = ""
+    authors: list[str] = field(default_factory=list)  # From fields, not decoded
     received: int = 0  # Received fields
     own_marks: int = 0  # of these, ours
     relayed: int = 0  # of these, written by a host that relayed it for a friend
@@ -93,6 +94,7 @@ def read_header(head: bytes, own_mark: bytes, login_header: str = "") -> HeaderF
             facts.message_id = facts.message_id or _plain(value)
         else:
             facts.author = facts.author or _decoded(value)
+            facts.authors.append(_unfolded(value).decode("utf-8", "replace"))
     return facts
 
 
@@ -107,7 +109,12 @@ def _note_received(facts: HeaderFacts, value: bytes, own_mark: bytes) -> None:
         facts.userid = match[1].decode("ascii")
     facts.received += 1
     facts.own_marks += value.startswith(own_mark)
-    facts.relayed += bool(_RELAYED.match(value[:_MAX_RAW]))
+    # Unfolded: a host on the way may have folded it anew.
+    facts.relayed += bool(_RELAYED.match(_unfolded(value)))
+
+
+def _unfolded(value: bytes) -> bytes:
+    return b" ".join(value[:_MAX_RAW].split())
 
 
 def _plain(value: bytes) -> str:

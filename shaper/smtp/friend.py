@@ -16,9 +16,9 @@ import binascii
 import hmac
 import logging
 from dataclasses import replace
-from email.utils import parseaddr
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from shaper.core.author import author_domains
 from shaper.core.envelope import domain_of
 from shaper.core.reply import Phase, Reply
 from shaper.core.text import bland
@@ -134,9 +134,9 @@ class FriendSession(Session):
                 "friend %s offered mail that another host relayed already", self._friend
             )
             return replace(ONE_HOP, phase=Phase.END)
-        # Without a readable address DMARC has nothing to check either.
-        author = domain_of(parseaddr(facts.author)[1])
-        if not self._may(author):
+        # Without readable addresses DMARC has nothing to check either (RFC 7489 6.6.1).
+        authors = author_domains(facts.authors)
+        if not authors or not all(map(self._may, authors)):
             log.warning(
                 "friend %s may not write as %s", self._friend, bland(facts.author)
             )

@@ -110,9 +110,9 @@ class Intake:
         Raises ConnectionError when the client is gone before it.
         """
         data, end = await self._header()
-        if self._settings.login_header and self._endless:
+        if self._endless and (self._settings.login_header or self._settings.friends):
             # The field that tells who sent it stands at the end: without it the
-            # message would be somebody else's.
+            # message would be somebody else's. So may the mark of a relaying host.
             return await self._refuse(_LONG_HEADER)
         if refusal := self._refusal():
             return await self._refuse(refusal)

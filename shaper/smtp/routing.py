@@ -78,7 +78,8 @@ class Hops:
                 # Its mail would not go where the operator wants it, but it goes.
                 log.error("route %s is not used: %s", route.pattern, error)
                 return self.common
-        return hop
+        # A friend takes no bounces (RFC 5321 4.5.5): refused there they were lost.
+        return hop if sender or not hop.settings.friend else self.common
 
     def split(self, envelope: Envelope, positions: Sequence[int]) -> list[list[int]]:
         """Part recipients by their next hops, in order."""

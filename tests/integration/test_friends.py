@@ -41,7 +41,7 @@ async def second_hop():
 
 
 @pytest.fixture
-async def port(box, certificate, second_hop):
+async def ingress(box, certificate, second_hop):
     def reach(route):
         return ForwardSettings(port=second_hop.port, friend=route.hop == "c3")
 
@@ -70,11 +70,16 @@ async def port(box, certificate, second_hop):
         clock=lambda: box.now,
     )
     await ingress.listen("127.0.0.1", 0)
-    yield ingress.sockets[0].getsockname()[1]
+    yield ingress
     while _OPEN:
         _OPEN.pop().close()
     await ingress.stop(0)
     hops.close()
+
+
+@pytest.fixture
+def port(ingress):
+    return ingress.sockets[0].getsockname()[1]
 
 
 async def opened(port):
@@ -168,6 +173,24 @@ async def test_the_facts_of_the_connection_stand(port, certificate, command):
         ("ada@asso.example", CONTENT.replace(b"asso", b"bank")),
         ("ada@asso.example", b"Subject: no author\r\n\r\nx\r\n.\r\n"),
         ("ada@asso.example.evil.example", CONTENT),
+        *(
+            ("ada@asso.example", b"From: " + author + b"\r\n\r\nx\r\n.\r\n")
+            for author in (
+                b"ada@asso.example\r\nFrom: ceo@bank.example",
+                b"ada@asso.example, ceo@bank.example",
+                b"ada@asso.example,"
+                + b" " * 500
+                + b"x@asso.example,\r\n " * 80
+                + b" ceo@bank.example",
+                b"=?utf-8?q?=3Cada=40asso.example=3E?= <ceo@bank.example>",
+                b"ada@asso.example <ceo@bank.example>",
+                b'"<ada@asso.example>" <ceo@bank.example>',
+                b"(ada@asso.example) ceo@bank.example",
+                b"ada@asso.example (x) . evil.example",
+                b"<@bank.example:ada@asso.example>",
+                b"undisclosed:;",
+            )
+        ),
     ],
 )
 async def test_a_friend_writes_from_its_own_domains_only(
@@ -177,6 +200,26 @@ async def test_a_friend_writes_from_its_own_domains_only(
     reply = await mail(client, sender=sender, body=body)
     assert reply.startswith(b"554 5.7.1")
     assert not box.hop.transactions
+
+
+@pytest.mark.parametrize(
+    "author",
+    [
+        b"ada@ASSO.example",
+        b'"ceo@bank.example via Asso" <ada@asso.example>',
+        b"Ada (of bank@bank.example) <ada@asso.example>",
+        b"=?utf-8?q?ceo=40bank?= <ada@asso.example>, bob@asso.example",
+        b"Ada\r\n <ada@asso.example>",
+        b"ada@asso.example <ada@asso.example>",
+        b"Doe, Ada <ada@asso.example>",
+    ],
+)
+async def test_a_friend_writes_as_it_likes_in_its_own_domains(
+    port, certificate, author
+):
+    client, _ = await ready(port, certificate)
+    reply = await mail(client, body=b"From: " + author + b"\r\n\r\nx\r\n.\r\n")
+    assert reply.startswith(b"250")
 
 
 async def test_a_friend_that_sends_too_much_waits_until_tomorrow(
@@ -232,6 +275,31 @@ async def test_a50_what_was_relayed_once_is_not_taken_again(box, port, certifica
     assert len(box.hop.transactions) == 1
 
 
+@pytest.mark.parametrize(
+    "mark",
+    [
+        b"by c9.example (mailshaper) with ESMTPSA id 1f\r\n\t(relayed for c8);",
+        b"by c9.example\r\n (mailshaper)  with ESMTPSA\r\n id 1f (relayed for c8);",
+        b"by c9.example (mailshaper) with ESMTPSA id 1f (relayed\r\n for c8);",
+    ],
+)
+async def test_a50_the_mark_is_seen_however_it_is_folded(box, port, certificate, mark):
+    client, _ = await ready(port, certificate)
+    reply = await mail(client, body=b"Received: " + mark + b" x\r\n" + CONTENT)
+    assert reply.startswith(b"554 5.7.1 One hop only")
+    assert not box.hop.transactions
+
+
+async def test_a50_a_long_header_hides_nothing(box, port, certificate):
+    client, _ = await ready(port, certificate)
+    padding = b"".join(b"X-%d: %s\r\n" % (n, b"x" * 900) for n in range(2000))
+    hidden = b"From: Ada <ada@asso.example>\r\n" + padding
+    mark = b"Received: by c9.example (mailshaper) with S id 1 (relayed for c8); x\r\n"
+    reply = await mail(client, body=hidden + mark + b"\r\nhello\r\n.\r\n")
+    assert reply.startswith(b"552 5.3.4 Header longer")
+    assert not box.hop.transactions
+
+
 async def test_held_mail_of_a_friend_makes_no_second_hop_either(second_hop):
     forwarder = Forwarder(ForwardSettings(port=second_hop.port))
     hops = Hops(forwarder, lambda _: ForwardSettings(port=second_hop.port, friend=True))
@@ -256,6 +324,15 @@ async def test_held_mail_of_a_friend_makes_no_second_hop_either(second_hop):
             '[friends.c1]\npassword_file="/x"\ndomains=["a.example"]\n',
             "no sending.listen",
         ),
+        ('[relays.c2]\nnext_hop="127.0.0.1:1"\nfriend=true\n', "relays.c2.friend"),
+        (
+            '[relays.c2]\nnext_hop="c2.example:1"\nfriend=true\ntls="starttls"\n',
+            "relays.c2.friend",
+        ),
+        (
+            '[relays.c2]\nnext_hop="[::1]:1"\nfriend=true\nuser="c"\npassword_file="/x"',
+            "relays.c2.friend",
+        ),
         ('[daemon]\ninstance="federation"\n', "another name"),
         ('[friends."a b"]\npassword_file="/x"\ndomains=["a.example"]\n', "friends"),
     ],
@@ -275,3 +352,29 @@ def test_a_missing_password_or_certificate_is_named(tmp_path, certificate):
     )
     with pytest.raises(ConfigError, match=r"sending\.certificate"):
         wiring.friends(load(path))
+
+
+async def test_bounces_go_the_common_way_and_not_to_a_friend(second_hop):
+    """A friend takes none: refused there, they would be lost (RFC 5321 4.5.5)."""
+    forwarder = Forwarder(ForwardSettings(port=second_hop.port))
+
+    def reach(route):
+        return ForwardSettings(port=second_hop.port, friend=route.hop == "c2")
+
+    hops = Hops(forwarder, reach)
+    hops.apply(
+        RouteTable(
+            1,
+            {
+                "orange.example": Route("orange.example", "c2"),
+                "free.example": Route("free.example", "other"),
+            },
+        )
+    )
+    try:
+        assert hops.of("eve@orange.example", "") is forwarder
+        assert hops.of("eve@orange.example", "ada@asso.example").settings.friend
+        assert hops.of("eve@free.example", "") is not forwarder
+    finally:
+        hops.close()
+        forwarder.close()
