@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import Annotated, Any
 
@@ -20,6 +21,8 @@ from federation.cli.output import (
 )
 
 __all__ = ["register"]
+
+_BOUNCE = re.compile(r"[45]\.\d{1,3}\.\d{1,3}", re.ASCII)
 
 
 def register(app: typer.Typer) -> None:
@@ -100,6 +103,7 @@ def report(
             "say what happened, one thing",
             "--code 5.1.1, --delivered, --alive, --blocked compromised or --released",
         )
+    _check_code(code)
     with node(context) as opened, failing():
         if at_once:
             writing(opened, force=force)
@@ -143,6 +147,15 @@ def report(
         _tell(result)
     if result["refused"] and not result["taken"]:
         raise typer.Exit(65)  # EX_DATAERR
+
+
+def _check_code(code: str) -> None:
+    if code and not _BOUNCE.fullmatch(code):
+        raise Failure(
+            USAGE,
+            f"--code {code!r} is no enhanced status code of a bounce (RFC 3463)",
+            "such as 5.1.1; without one write 5.0.0 for a refusal, 4.0.0 for a delay",
+        )
 
 
 def _tell(result: dict[str, Any]) -> None:

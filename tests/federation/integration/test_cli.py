@@ -57,6 +57,8 @@ def test_a_second_init_overwrites_nothing(node):
         (("lookup", "nobody"), "nobody"),
         (("lookup", "a@[192.0.2.1]"), "a@[192.0.2.1]"),
         (("report", "a@example.org"), "what happened"),
+        (("report", "a@example.org", "--code", "9.9.9"), "5.1.1"),
+        (("report", "a@example.org", "--code", "550"), "5.1.1"),
         (("report", "a@example.org", "--alive", "--delivered"), "one thing"),
         (("report", "a@example.org", "--delivered", "--at", "soon"), "soon"),
         (("reopen",), "forked"),
