@@ -28,7 +28,7 @@ from machine import (
     until,
 )
 
-SENDER = "from:thief@example.org"
+SENDER = "from:thief4@example.org"  # nobody of the first life
 MANY = 60  # strangers on the first day: more than the detector lets pass
 ENOUGH = 8  # messages on hold, with which the story goes on
 PORT = 587
@@ -101,7 +101,7 @@ def install(old):
 
 def one_mail():
     say("one mail passes, judged by the daemon")
-    (name,) = send("ann@example.org", ["bob@example.net"], port=PORT)
+    (name,) = send("dan@example.org", ["bob@example.net"], port=PORT)
     until(lambda: NextHop.arrived[name] == 1, "it arrived")
     expect(on_hold() == set(), "nothing is on hold")
 
@@ -216,7 +216,7 @@ def removed():
         expect(not active(unit), f"{unit} stopped")
     expect(not SOCKET.exists(), "no socket")
     expect(not anybody_runs("shaper.queuehelper"), "no helper")
-    (name,) = send("ann@example.org", ["bob@example.net"], 2, PORT)
+    (name,) = send("dan@example.org", ["bob@example.net"], 2, PORT)
     until(lambda: NextHop.arrived[name] == 1, "mail passes unjudged")
     expect(on_hold() == before, "what was on hold is")
     done = dpkg("-P", "mailshaper", check=False)
@@ -251,7 +251,7 @@ def purged():
     expect("root.key" not in done.stderr, "no word about keys that never were")
     expect(not SOCKET.exists(), "no socket")
     nothing_left()
-    (name,) = send("ann@example.org", ["bob@example.net"], 3, PORT)
+    (name,) = send("dan@example.org", ["bob@example.net"], 3, PORT)
     until(lambda: NextHop.arrived[name] == 1, "and Postfix delivers as before")
     if run_quiet("postqueue", "-j"):
         fail("something is left in Postfix' queue")
