@@ -66,10 +66,14 @@ class Namespaces:
         self._ports: dict[str, str] = {}
 
     def __enter__(self) -> Self:
-        self._add(self._hub)
-        for bridge in ("br0", "br1"):
-            _ip("-n", self._hub, "link", "add", bridge, "type", "bridge")
-            _ip("-n", self._hub, "link", "set", bridge, "up")
+        try:
+            self._add(self._hub)
+            for bridge in ("br0", "br1"):
+                _ip("-n", self._hub, "link", "add", bridge, "type", "bridge")
+                _ip("-n", self._hub, "link", "set", bridge, "up")
+        except BaseException:
+            self.__exit__()  # Python does not call it when entering fails
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
