@@ -159,7 +159,6 @@ def beside_the_shaper():
     until(active, "the shaper is active")
     expect(not refused(), f"{THEIRS} is not refused before")
     federation("trust", "Asso", "sole")
-    friend("report", THEIRS, "--code", "5.1.1", "--smtp", "550", "--at-once")
     user = pwd.getpwnam("mailshaper")
     theirs = subprocess.Popen(
         ["/usr/bin/mailshaper-federation", "--config", str(FRIEND), "daemon"],
@@ -169,6 +168,9 @@ def beside_the_shaper():
         cwd="/",
         stderr=subprocess.DEVNULL,
     )
+    bounce = ("report", THEIRS, "--code", "5.1.1", "--smtp", "550", "--at-once")
+    # Once a peer has told it that its own log is the newest there is.
+    until(lambda: not friend(*bounce, check=False).returncode, "it reports a bounce")
     until(refused, f"told by its daemon, the shaper refuses {THEIRS}")
     theirs.terminate()
     theirs.wait(WAIT)

@@ -161,9 +161,12 @@ def upgrade(new):
     before, shown_before = on_hold(), set(listed())
     pid = shown("MainPID", f"{HELPER}.service")
     expect(pid != "0", "the helper runs")
+    opened = shown("InactiveExitTimestampMonotonic", f"{HELPER}.socket")
     dpkg("-i", new)
     until(active, "the daemon is active again")
-    expect(active(f"{HELPER}.socket"), "the helper's socket still listens")
+    expect(active(f"{HELPER}.socket"), "the helper's socket listens")
+    same = shown("InactiveExitTimestampMonotonic", f"{HELPER}.socket") == opened
+    expect(same, "as it did all the time")
     expect(shown("MainPID", f"{HELPER}.service") != pid, "no old helper")
     expect(on_hold() == before, "all of it is still on hold")
     expect(set(listed()) == shown_before, "and still in the list")
