@@ -43,7 +43,7 @@ def build(events: int) -> tuple[Member, Member, list[Member]]:
             for number in range(events // ORIGINS // 2):
                 origin.own.append("rcpt.hard", hard(number), _OLD)
                 origin.own.append("rcpt.soft", soft(number), _OLD)
-        # The control log first: lines without their key's grant are parked, few of them.
+        # The control log first: without their key's grant lines are parked.
         logs = origin.store.logs_of(origin.org)
         for log in sorted(logs, key=lambda one: one.which.st):
             for first in range(1, log.head + 1, 1000):
