@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Command", "Commands", "Request", "canonical"]
 
 _LONGEST_UID = 10  # digits; uid_t has 32 bits
+_FRIEND = re.compile(r"[A-Za-z0-9_-]{1,40}")  # as in `[friends.NAME]`
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,8 +270,8 @@ class Commands:
             f"{text!r} is not the name of a sender",
             f"did you mean {' or '.join(known)}?"
             if known
-            else "write login:NAME (an account), uid:NUMBER (a local user) or "
-            "from:ADDRESS (an envelope sender)",
+            else "write login:NAME (an account), uid:NUMBER (a local user), "
+            "from:ADDRESS (an envelope sender) or friend:NAME (a friendly host)",
         )
 
     async def _known(self, text: str) -> list[str]:
@@ -293,6 +295,8 @@ def canonical(text: str) -> str:
     if kind == "uid":
         valid = name.isascii() and name.isdigit() and len(name) <= _LONGEST_UID
         return f"uid:{int(name)}" if valid else ""
+    if kind == "friend":  # in the configuration's own letters
+        return f"friend:{name}" if _FRIEND.fullmatch(name) else ""
     if kind == "login":
         name = name.strip()
     return f"{kind}:{name.casefold()}" if kind in {"login", "from"} and name else ""

@@ -19,6 +19,9 @@ from shaper.core.identity import identify
         ("login:a:b", "login:a:b"),
         ("uid:1000", "uid:1000"),
         ("Uid:007", "uid:7"),
+        ("Friend:Asso", "friend:Asso"),  # as the configuration names it
+        ("friend:a b", ""),
+        ("friend:", ""),
         ("uid:www-data", ""),
         ("uid:²", ""),
         ("uid:99999999999", ""),
