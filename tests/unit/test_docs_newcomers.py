@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,12 @@ def test_french_has_no_breakable_space_before_double_punctuation():
     for page in (ROOT / "README.fr.md", *(DOCS / "fr").glob("*.md")):
         prose = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(), flags=re.DOTALL)
         assert not re.findall(r".* [:;?!»]\s.*", prose), page.name
+
+
+def test_the_friends_pages_show_the_same_configurations():
+    def shown(page):
+        blocks = re.findall(r"```toml\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+        return [tomllib.loads(block) for block in blocks]
+
+    assert len(shown("friends.md")) == 2
+    assert shown("fr/amis.md") == shown("friends.md")
