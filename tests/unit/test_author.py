@@ -1,7 +1,7 @@
 """Whom a From field names, also where it has to be repaired."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shaper.core.author import author_domains
@@ -31,6 +31,8 @@ def test_every_author_that_may_be_meant(values, domains):
     assert author_domains(values) == domains
 
 
+@example(" .;")  # a TypeError of the standard library's parser
+@example("=@[ ")  # and an UnboundLocalError
 @given(st.text(alphabet='a@.<>,;:()"\\ =?é', max_size=60))
 def test_nothing_breaks_it(text):
     for domain in author_domains([text]):
