@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from typing import Annotated, Any
 
@@ -21,8 +20,6 @@ from federation.cli.output import (
 )
 
 __all__ = ["register"]
-
-_BOUNCE = re.compile(r"[45]\.\d{1,3}\.\d{1,3}", re.ASCII)
 
 
 def register(app: typer.Typer) -> None:
@@ -150,7 +147,9 @@ def report(
 
 
 def _check_code(code: str) -> None:
-    if code and not _BOUNCE.fullmatch(code):
+    from federation.format.kinds import is_status
+
+    if code and not is_status(code):
         raise Failure(
             USAGE,
             f"--code {code!r} is no enhanced status code of a bounce (RFC 3463)",

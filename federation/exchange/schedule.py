@@ -9,7 +9,7 @@ a healed partition shows soon.
 
 At most one session with a peer at a time, and a second between two of them, so
 that a flood of news, or a flood of requests for it, costs a bounded number.
-Pure: time and randomness are arguments; exchange.py and the simulation run it.
+Pure: time and randomness are arguments; rounds.py and the simulation run it.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ __all__ = [
     "Kind",
     "defect",
     "fits",
+    "is_status",
     "stream_of",
 ]
 
@@ -81,6 +82,10 @@ def _integer(low: int, high: int, step: int = 1) -> Check:
 def _text(pattern: str) -> Check:
     form = re.compile(pattern)
     return lambda value: type(value) is str and form.fullmatch(value) is not None
+
+
+is_status: Final = _text(r"[45]\.[0-9]{1,3}\.[0-9]{1,3}")
+"""Whether a text is the enhanced status code of something that failed (RFC 3463 2)."""
 
 
 def _one_of(*words: str) -> Check:
@@ -165,7 +170,7 @@ KINDS: Final = {
         "s",
         {
             "prov": _PROVIDER,
-            "code": _text(r"[45]\.[0-9]{1,3}\.[0-9]{1,3}"),
+            "code": is_status,
             "n": _integer(1, LARGEST),
             "from": _WHOLE_HOUR,
             "to": _WHOLE_HOUR,

@@ -77,7 +77,8 @@ def connect(path: Path | str) -> sqlite3.Connection:
     db.execute("PRAGMA synchronous=NORMAL")
     db.execute("PRAGMA cache_size=-32768")
     # Ids and tags are random, so a batch touches pages all over the indexes: written
-    # back every 16 MB of the log, most pages have gathered several changes.
+    # back every 16 MB of the log, most pages have gathered several changes. Others'
+    # events of these 16 MB may be lost with the power, and are fetched again.
     db.execute("PRAGMA wal_autocheckpoint=4000")
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version == 0:

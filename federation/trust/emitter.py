@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from federation.format.kinds import HARD_CODES, HOUR, SOFT_CODES
+from federation.format.kinds import HARD_CODES, HOUR, SOFT_CODES, is_status
 from federation.format.limits import DAY
 from federation.format.profile import b64
 from federation.trust.decision import LIFE, claimed_at, lives
@@ -53,7 +53,6 @@ JITTER = HOUR // 4
 _MOST_COUNTED = 9999
 _BLOCKED_FOR = 30 * DAY
 _PROVIDER = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_STATUS = re.compile(r"[45]\.[0-9]{1,3}\.[0-9]{1,3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +142,7 @@ def _blocked(fact: Blocked, pepper: Pepper, now: int) -> Draft | None:
 
 
 def _receiver(fact: Receiver, now: int) -> Draft | None:
-    if (
-        not fact.n
-        or not _PROVIDER.fullmatch(fact.provider)
-        or not _STATUS.fullmatch(fact.code)
-    ):
+    if not fact.n or not _PROVIDER.fullmatch(fact.provider) or not is_status(fact.code):
         return None
     begin = _hour(fact.begin, now)
     end = max(_hour(fact.end, now), begin) + HOUR

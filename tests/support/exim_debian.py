@@ -111,8 +111,7 @@ class DebianExim:
         for name in ("bin", "sbin", "lib", "lib64"):
             (root / name).symlink_to(f"usr/{name}")
         for path in (*_essential(), *_libraries(package / "usr/sbin/exim4")):
-            copy = root / path.removeprefix("/usr/").removeprefix("/")
-            copy = root / "usr" / copy.relative_to(root)
+            copy = root / "usr" / path.removeprefix("/usr").removeprefix("/")
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, copy)
         (root / "tmp").chmod(0o1777)

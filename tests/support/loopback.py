@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import os
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from tests.support.namespaces import Place
@@ -31,7 +32,6 @@ class Loopback:
     def __init__(self) -> None:
         self._net = f"127.{50 + os.getpid() % 200}"
         self._port = free_port()
-        self._hosts: list[int] = []
         self._apart: set[int] = set()
         self._open: set[tuple[int, int, asyncio.StreamWriter]] = set()
         self._servers: list[asyncio.Server] = []
@@ -65,16 +65,14 @@ class Loopback:
         for other in range(1, _MOST + 1):
             if other != number:
                 self._wait(self._relay(other, number))
-        return Place(
-            place.name,
+        return replace(
+            place,
             listen=f"{self._net}.0.{number}:{self._port}",
             url=f"https://c{number}.test:{self._port}",
-            options=place.options,
         )
 
     def behind_nat(self, number: int) -> Place:
         """Add a host that reaches the others and that none of them reaches."""
-        self._hosts.append(number)
         names = {
             f"c{other}.test": f"{self._net}.{number}.{other}"
             for other in range(1, _MOST + 1)

@@ -1,6 +1,6 @@
 """Group event: lines that are read, or not, with their id and weight.
 
-Lines are put together here, byte by byte, and not by federation/event.py; each
+Lines are put together here, byte by byte, and not by federation/format/event.py; each
 mutation of a header is signed again, so that one thing only is wrong with it.
 """
 
