@@ -68,8 +68,14 @@ async def test_a_stolen_account_is_a_case_and_a_notice_and_nothing_is_held(capsy
         victims = [f"victim{n}@example.com" for n in range(THEFT)]
         await send(postfix, victims, "You have WON")
 
-        await poll_async(lambda: daemon.state_of(WHO) != "normal", "a case", 30)
-        found = await daemon.ask("show", name=WHO)
+        await poll_async(lambda: daemon.state_of(WHO) != "normal", "a state", 30)
+
+        def shown():
+            # The record changes first, its case an instant later.
+            found = daemon.ask_now("show", name=WHO)
+            return found if "case" in found else None
+
+        found = await poll_async(shown, "a case", 30)
         assert found["case"]["escaped"]["recipients"] <= 12
         assert not found["sender"]["enforce"]
 

@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 __all__ = ["Namespaces", "Place", "available"]
@@ -39,6 +40,10 @@ def available() -> str:
         return "network namespaces need root"
     if shutil.which("ip") is None:
         return "network namespaces need the ip program (iproute2)"
+    # In a chroot `ip netns exec` cannot work, and trying would leave a mount behind.
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    if not any(line.split()[4] == "/" for line in mounts):
+        return "network namespaces need a root that is a mount point: no chroot"
     # All of it is tried: a container may allow names and refuse what goes with them.
     try:
         with Namespaces() as hosts:
