@@ -120,6 +120,7 @@ class Daemon:
             drained.set()
             for task in work:
                 await task
+            await engine.held.settle()
 
     async def _start_engine(
         self, monitor: Monitor

@@ -190,7 +190,10 @@ class Asking:
             # Without a record nobody would ever release it.
             journal.spool_full(submission.id, str(error))
             return Answer(reply=DISK_FULL)
-        await self._gate.held(message)
+        # No await between the durable record and the answer: one that came too late
+        # would leave a record of a message that the MTA let pass.
+        self._gate.take_over(message)
+        self._held.publish_soon(message)
         return HOLD
 
     def _repeated(self, question: Question, reply: Reply) -> Answer:

@@ -231,13 +231,17 @@ class Gatekeeper:
 
     async def held(self, message: HeldMessage) -> None:
         """Take a message over that is durable in the spool."""
+        self.take_over(message)
+        await self._held.publish(message)
+
+    def take_over(self, message: HeldMessage) -> None:
+        """Take it over without waiting; the copy in Redis is the caller's to make."""
         self.index(message)
         self._weighed.accepted(message.submission)
         self._casebook.saw(message.case, message.submission)
         record = self._senders.cached(message.submission.sender)
         self._trickle.arrived(message, record, self._context.clock())
         self._watcher.held(message)
-        await self._held.publish(message)
 
     def index(self, message: HeldMessage) -> None:
         """Put a message of the spool into its lane."""

@@ -8,6 +8,7 @@ Redis so that the CLI on any host sees it; losing that copy loses nothing.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -49,6 +50,7 @@ class HeldMail:
         self._marked: dict[str, str] = {}  # fingerprint -> id
         self._mark_of: dict[str, str] = {}  # id -> fingerprint
         self._gone: dict[str, str] = {}  # of messages that left not long ago
+        self._copying: set[asyncio.Task[None]] = set()
         self.bytes = 0
 
     @staticmethod
@@ -155,6 +157,22 @@ class HeldMail:
             )
         except StateUnavailableError as error:
             log.debug("held mail not indexed in Redis: %s", error)
+
+    def publish_soon(self, message: HeldMessage) -> None:
+        """Copy it to Redis behind the caller's back, who cannot wait."""
+        task = asyncio.get_running_loop().create_task(self._publish_late(message))
+        self._copying.add(task)
+        task.add_done_callback(self._copying.discard)
+
+    async def _publish_late(self, message: HeldMessage) -> None:
+        await self.publish(message)
+        if message.id not in self._by_id:  # it left meanwhile
+            await self.unpublish(message.id)
+
+    async def settle(self) -> None:
+        """Wait for the copies that were begun and not waited for."""
+        while self._copying:
+            await asyncio.wait(self._copying)
 
     async def unpublish(self, message_id: str) -> None:
         """Take a message out of the copy in Redis."""

@@ -1,12 +1,16 @@
 """Placement policy in the engine: what the MTA is answered, what leaves its hold."""
 
+import asyncio
+
 import pytest
 
 from shaper.core.asked import HOLD, PASS, Stage
 from shaper.core.message import RecipientFate
 from shaper.core.outcome import Kind, Meaning, Outcome
 from shaper.core.ports import SpoolFullError
+from shaper.policy.postfix import PolicyServer, PolicySettings
 from shaper.policy.queue import QueueTroubleError
+from shaper.policy.request import written
 from shaper.spool.spool import Limits
 from tests.support.engine import EngineBox
 from tests.support.mta_queue import MtaQueue, offer, question
@@ -98,6 +102,89 @@ async def test_a_queue_id_used_again_is_not_taken_for_the_message_that_left(
     assert queue.verbs("Q1") == {"release": 1}
     again = question("Q1", BOB, ["a@x.test"])
     assert await blocked.asking.answer(again) == PASS, "nobody would release it"
+
+
+class Deaf:
+    """A Redis whose first copy of a held message waits until ``heard``."""
+
+    def __init__(self, ledger):
+        self._ledger = ledger
+        self.heard = asyncio.Event()
+        self.first = True
+
+    def __getattr__(self, name):
+        return getattr(self._ledger, name)
+
+    async def put_held(self, *words):
+        first, self.first = self.first, False
+        if first:
+            await self.heard.wait()
+        await self._ledger.put_held(*words)
+
+
+@pytest.fixture
+def deaf(blocked):
+    deaf = blocked.context.ledger = Deaf(blocked.ledger)
+    yield deaf
+    deaf.heard.set()
+
+
+async def test_the_answer_does_not_wait_for_the_copy_in_redis(blocked, queue, deaf):
+    # Else Postfix lets it pass, and its record is shown as held.
+    message = await held(blocked, queue, "Q1", "a@x.test")
+    assert await blocked.ledger.held() == {}
+    deaf.heard.set()
+    await blocked.engine.held.settle()
+    assert set((await blocked.ledger.held())["main"]) == {message.id}
+
+
+async def test_the_copy_of_what_left_meanwhile_goes_too(blocked, queue, deaf):
+    await held(blocked, queue, "Q1", "a@x.test")
+    await blocked.control.order(blocked.change(), "release", filter="age>=0s")
+    await settle(blocked)
+    deaf.heard.set()
+    await blocked.engine.held.settle()
+    assert await blocked.ledger.held() == {}
+
+
+async def test_given_up_amid_the_record_nothing_is_held(blocked, queue):
+    """The policy service's time runs out while the disk writes."""
+    spool, free = blocked.context.spool, asyncio.Event()
+    directory = spool.directory
+    publish = directory.publish
+    loop = asyncio.get_running_loop()
+
+    def slowly(*words):
+        asyncio.run_coroutine_threadsafe(free.wait(), loop).result(30)
+        publish(*words)
+
+    directory.publish = slowly
+    asked = question("Q1", BOB, ["a@x.test"])
+    server = PolicyServer(
+        lambda _values: written_by(blocked.asking, asked),
+        PolicySettings(answer_timeout=0.05),
+    )
+    await server.listen("127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"request=smtpd_access_policy\n\n")
+    try:
+        assert await reader.readuntil(b"\n\n") == b"action=DUNNO\n\n"
+    finally:
+        free.set()
+        writer.close()
+        server.close()
+    await spool._batcher.idle()
+    while spool._tasks:
+        await asyncio.wait(spool._tasks)
+    assert len(blocked.engine.held) == 0
+    assert list(spool.all()) == []
+    await blocked.crash()
+    assert len(blocked.engine.held) == 0
+
+
+async def written_by(asking, asked):
+    return written(await asking.answer(asked))
 
 
 async def test_a_full_spool_has_it_offered_again(redis_server, tmp_path, queue):

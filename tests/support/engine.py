@@ -136,6 +136,7 @@ class EngineBox:
     async def stop(self) -> None:
         """Give the directories up. Nothing is stored on the way."""
         await self.engine.trickle.settle()
+        await self.engine.held.settle()
         self.forwarder.close()
         await self.spool.close()
         await self.audit.close()
