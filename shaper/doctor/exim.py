@@ -1,34 +1,62 @@
 """What Exim's configuration says about the way through mailshaper.
 
-Pure over what ``exim4 -bP`` printed; ``read`` is the probe. Reasons: docs/exim.md.
+Pure over what ``exim4 -bP`` printed; ``read`` is the probe. Reasons: docs/exim.md,
+and for the placement ``policy`` docs/placement-policy-exim.md.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from shaper.doctor import eximacl
 from shaper.doctor.finding import Finding, Level, fail, ok, warn
-from shaper.doctor.probes import run
+from shaper.doctor.probes import ProbeError, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from shaper.config import Settings
 
-__all__ = ["check", "read", "seconds"]
+__all__ = ["Exim", "check", "parse", "read", "seconds"]
 
-_OPTIONS = ("auto_thaw", "timeout_frozen_after")
+_FROZEN = ("auto_thaw", "timeout_frozen_after", "ignore_bounce_errors_after")
 _UNITS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
-def read(command: Sequence[str] = ("exim4",)) -> str:
-    """Return main options and the names of routers. Raises ProbeError.
+@dataclass(frozen=True, slots=True)
+class Exim:
+    """Main options, names of routers, and the whole configuration.
 
-    ``command`` is how Exim is called, with the options that choose its file.
+    ``config`` is "" where it is not known: only administrators of Exim may see it.
     """
-    options = run(*command, "-bP", *_OPTIONS)
-    return options + run(*command, "-bP", "router_list")
+
+    options: dict[str, str] = field(default_factory=dict)
+    routers: frozenset[str] = frozenset()
+    config: str = ""
+
+
+def read(command: Sequence[str] = ("exim4",)) -> Exim:
+    """Ask Exim. Raises ProbeError.
+
+    ``command`` is how it is called, with the options that choose its file.
+    """
+    options = run(*command, "-bP", *_FROZEN, *eximacl.STAGES)
+    routers = run(*command, "-bP", "router_list")
+    try:
+        # Macros replaced, included files in their places (spec, 5.2.1).
+        config = run(*command, "-bP", "config")
+    except ProbeError:
+        config = ""
+    return parse(options, routers, config)
+
+
+def parse(options: str, routers: str = "", config: str = "") -> Exim:
+    """Return what -bP printed about options, router_list and config."""
+    pairs = [line.partition("=") for line in options.splitlines() if "=" in line]
+    values = {name.strip(): value.strip() for name, _, value in pairs}
+    return Exim(values, frozenset(routers.split()), config)
 
 
 def seconds(value: str) -> float:
@@ -37,18 +65,13 @@ def seconds(value: str) -> float:
     return float(sum(int(number) * _UNITS[unit] for number, unit in parts))
 
 
-def check(printed: str, settings: Settings) -> list[Finding]:
+def check(exim: Exim, settings: Settings) -> list[Finding]:
     """Return what is right and wrong in the configuration of Exim."""
-    found = []
-    lines = [line.strip() for line in printed.splitlines()]
-    options = {
-        name.strip(): value.strip()
-        for name, _, value in (line.partition("=") for line in lines)
-    }
-    found += _frozen(options, settings)
     if settings.daemon.placement == "policy":
-        return found
-    if "mailshaper" not in lines:
+        asked = eximacl.check(exim.options, exim.config, settings.policy.listen)
+        return [*_frozen(exim, settings), *asked]
+    found = _thawed(exim, "")
+    if "mailshaper" not in exim.routers:
         found.append(
             fail(
                 "no router sends mail to mailshaper",
@@ -69,37 +92,35 @@ def check(printed: str, settings: Settings) -> list[Finding]:
     return found if bad else [*found, ok("the way to mailshaper is there", "Exim")]
 
 
-def _frozen(options: dict[str, str], settings: Settings) -> list[Finding]:
-    """Judge what Exim does with frozen mail by itself.
+def _thawed(exim: Exim, loss: str) -> list[Finding]:
+    """Judge auto_thaw; ``loss`` says what it does to mail that we hold."""
+    thaw = exim.options.get("auto_thaw", "")
+    if not seconds(thaw):
+        return []
+    what = f"frozen mail is sent again by itself after {thaw}{loss}"
+    make = fail if loss else warn
+    return [make(what, "auto_thaw", "take auto_thaw out of Exim's main section")]
 
-    In the placement ``policy`` that is the mail that we hold; otherwise only
-    bounces that nobody wants.
-    """
-    ours = settings.daemon.placement == "policy"
-    found = []
-    thaw, kept = (options.get(name, "") for name in _OPTIONS)
-    if seconds(thaw):
-        make = fail if ours else warn
-        found.append(
-            make(
-                f"frozen mail is sent again by itself after {thaw}"
-                + (": held spam leaves" if ours else ""),
-                "auto_thaw",
-                "take auto_thaw out of Exim's main section",
-            )
-        )
-    gone = seconds(kept)
+
+def _frozen(exim: Exim, settings: Settings) -> list[Finding]:
+    """Judge what Exim does by itself with frozen mail, which is what we hold."""
     hold = settings.trickle.longest_hold
-    if ours and 0 < gone <= hold:
-        found.append(
-            fail(
-                f"frozen mail is thrown away after {kept}, and mail may be held "
-                f"for {hold:.0f} s",
-                "timeout_frozen_after",
-                "make it longer than trickle.longest_hold, say timeout_frozen_after = "
-                f"{int(hold // 86400) + 2}d (Debian: MAIN_TIMEOUT_FROZEN_AFTER)",
+    found = _thawed(exim, ": held spam leaves")
+    for name, what in (
+        ("timeout_frozen_after", "frozen mail is thrown away"),
+        # deliver.c: "Unfrozen by errmsg timer", of mail with the null sender.
+        ("ignore_bounce_errors_after", "frozen mail with an empty sender is sent"),
+    ):
+        kept = exim.options.get(name, "")
+        if 0 < seconds(kept) <= hold:
+            found.append(
+                fail(
+                    f"{what} after {kept}, and mail may be held for {hold:.0f} s",
+                    name,
+                    f"make it longer than trickle.longest_hold, say {name} = "
+                    f"{int(hold // 86400) + 2}d (Debian: MAIN_{name.upper()})",
+                )
             )
-        )
-    elif gone:
-        found.append(ok(f"frozen mail is kept for {kept}", "timeout_frozen_after"))
+        elif seconds(kept):
+            found.append(ok(f"frozen mail is left alone for {kept}", name))
     return found

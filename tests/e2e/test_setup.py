@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from shaper.config import Settings
+from shaper.doctor import exim as doctor
+from shaper.doctor.finding import Level
 from shaper.setup import exim as parts
 from shaper.setup.machine import exim_split
 from shaper.setup.pieces import State
@@ -56,6 +58,13 @@ def test_the_script_brings_all_parts_once(split):
         assert "router = mailshaper," in exim.route("bob@example.net")
 
 
+def judged(exim, settings):
+    """Return what the doctor says of Exim's three ACLs, and of frozen mail."""
+    found = doctor.check(doctor.read(exim.inside("exim4")), settings)
+    asks = [one.level for one in found if "acl_" in one.where]
+    return asks, [one.level for one in found if "acl_" not in one.where]
+
+
 @pytest.mark.parametrize("split", [True, False])
 def test_placement_policy_brings_its_own_parts_once(split):
     with DebianExim(world=needs.free_port(), split=split) as exim:
@@ -65,6 +74,9 @@ def test_placement_policy_brings_its_own_parts_once(split):
             policy={"listen": [f"127.0.0.1:{(ask := needs.free_port())}"]},
             hop={"next_hop": f"127.0.0.1:{exim.back_port}"},
         )
+        exim.shell("update-exim4.conf")
+        # Frozen mail with an empty sender: two days in Debian.
+        assert judged(exim, settings) == ([Level.FAIL] * 3, [Level.OK, Level.FAIL])
         for state in (State.MISSING, State.PRESENT):
             found = parts.pieces(settings, read, etc, split=split)
             assert len(found) == len(parts.POLICY_FILES)
@@ -79,6 +91,11 @@ def test_placement_policy_brings_its_own_parts_once(split):
         assert "acl_smtp_rcpt = acl_mailshaper_ask_rcpt" in used
         assert "acl_smtp_data = acl_mailshaper_ask_data" in used
         assert "acl_not_smtp = acl_mailshaper_ask_local" in used
+        assert judged(exim, settings) == ([Level.OK] * 3, [Level.OK] * 2)
+        moved = Settings(
+            daemon={"placement": "policy"}, policy={"listen": ["127.0.0.1:9"]}
+        )
+        assert judged(exim, moved)[0] == [Level.FAIL] * 3
         asked = exim.shell("exim4 -bP macro MAILSHAPER_ASK")
         assert f"inet:127.0.0.1:{ask}" in asked
         if not split:

@@ -180,7 +180,7 @@ class DebianExim:
 
     def wrapper(self, path: Path) -> Path:
         """Write a program at ``path`` that runs this host's exim4; return it."""
-        words = shlex.join(self._inside("/usr/sbin/exim4"))
+        words = shlex.join(self.inside("/usr/sbin/exim4"))
         path.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
         path.chmod(0o755)
         return path
@@ -197,7 +197,7 @@ class DebianExim:
     def run(self, *command: str, given: bytes = b"", check: bool = True) -> str:
         """Run one command on this host, its standard input ``given``."""
         run = subprocess.run(
-            self._inside(*command),
+            self.inside(*command),
             input=given,
             capture_output=True,
             check=False,
@@ -210,7 +210,8 @@ class DebianExim:
             raise error
         return run.stdout.decode(errors="replace")
 
-    def _inside(self, *command: str) -> list[str]:
+    def inside(self, *command: str) -> list[str]:
+        """Return how the test runs a command of this host."""
         return ["chroot", str(self.directory), *command]
 
     def route(self, address: str) -> str:
@@ -263,7 +264,7 @@ class DebianExim:
         errors = self.directory / "stderr"
         with errors.open("wb") as sink:
             self._child = subprocess.Popen(
-                self._inside("/usr/sbin/exim4", "-bdf"),
+                self.inside("/usr/sbin/exim4", "-bdf"),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=sink,

@@ -6,9 +6,10 @@ from functools import partial
 import pytest
 
 from shaper.config import Settings
-from shaper.doctor import chain, exim, postfix, probes
+from shaper.doctor import chain, exim, eximacl, postfix, probes
 from shaper.doctor.finding import Level
 from shaper.doctor.host import readable, redis_findings, speed_findings
+from shaper.doctor.target import same
 
 MAIN = """\
 content_filter =
@@ -70,26 +71,106 @@ def test_one_fault_of_postfix_is_found(part, old, new, what, cure):
 
 
 def test_exim_without_its_parts():
-    good = "auto_thaw = 0s\nmailshaper\n"
+    good = exim.parse("auto_thaw = 0s\n", "mailshaper\n")
     settings = Settings(identity={"login_header": "X-Shaper-Login"})
     assert [one.level for one in exim.check(good, settings)] == [Level.OK]
-    assert "router" in exim.check("auto_thaw = 0s\n", settings)[0].what
+    assert "router" in exim.check(exim.parse("auto_thaw = 0s\n"), settings)[0].what
     assert "login_header" in exim.check(good, Settings())[0].cure
-    assert "1h" in exim.check("auto_thaw = 1h\nmailshaper\n", settings)[0].what
+    thawing = exim.parse("auto_thaw = 1h\n", "mailshaper\n")
+    assert "1h" in exim.check(thawing, settings)[0].what
 
 
 def test_exim_that_lets_go_of_what_we_hold_is_a_fault():
     hop = Settings(identity={"login_header": "X-Shaper-Login"})
     held = Settings(daemon={"placement": "policy"})
-    kept = "auto_thaw = 0s\ntimeout_frozen_after = {}\nmailshaper\n"
-    for after, level in (("1w", Level.OK), ("5d", Level.FAIL), ("1h30m", Level.FAIL)):
-        found = exim.check(kept.format(after), held)
-        assert [one.level for one in found if "timeout" in one.where] == [level]
-        assert all(one.level is Level.OK for one in exim.check(kept.format(after), hop))
-    (thawed,) = exim.check("auto_thaw = 1h\n", held)
+    for name in ("timeout_frozen_after", "ignore_bounce_errors_after"):
+        for after, level in (
+            ("1w", Level.OK),
+            ("5d", Level.FAIL),
+            ("1h30m", Level.FAIL),
+        ):
+            mta = exim.parse(f"auto_thaw = 0s\n{name} = {after}\n", "mailshaper\n")
+            found = exim.check(mta, held)
+            assert [one.level for one in found if one.where == name] == [level]
+            assert all(one.level is Level.OK for one in exim.check(mta, hop))
+    thawed = exim.check(exim.parse("auto_thaw = 1h\n"), held)[0]
     assert (thawed.level, "held spam leaves" in thawed.what) == (Level.FAIL, True)
     assert exim.seconds("1w2d3h4m5s") == 788_645.0
     assert exim.seconds("0s") == exim.seconds("") == 0.0
+
+
+EXIM_CONFIG = """\
+acl_smtp_rcpt = theirs
+begin acl
+
+  ours:
+  warn
+    set acl_c_x = ${readsocket{inet:127.0.0.1:10027}\
+      {request=mailshaper_policy\\n}{5s}{ }{none}}
+  accept
+
+  theirs:
+  require
+    acl = ours
+  accept
+  alien:
+  accept
+begin routers
+  ours:
+"""
+
+
+@pytest.mark.parametrize(
+    ("value", "level", "what"),
+    [
+        ("ours", Level.OK, "is asked"),
+        ("theirs", Level.OK, "is asked"),
+        ("alien", Level.FAIL, "none is held"),
+        ("", Level.FAIL, "none is held"),
+        ("${if eq{a}{b}{ours}{alien}}", Level.UNKNOWN, "cannot be looked into"),
+        ("/etc/exim4/an_acl", Level.UNKNOWN, "cannot be looked into"),
+    ],
+)
+def test_whether_exim_asks_is_followed_through_its_acls(value, level, what):
+    options = {"acl_smtp_data": value}
+    found = eximacl.check(options, EXIM_CONFIG, ["127.0.0.1:10027"])
+    (one,) = [one for one in found if "acl_smtp_data" in one.where]
+    assert (one.level, what in one.what) == (level, True)
+    others = [one for one in found if "acl_smtp_data" not in one.where]
+    assert [one.level for one in others] == [Level.FAIL, Level.FAIL]
+
+
+def test_exim_that_asks_elsewhere():
+    options = dict.fromkeys(eximacl.STAGES, "theirs")
+    for one in eximacl.check(options, EXIM_CONFIG, ["127.0.0.1:10028"]):
+        assert one.level is Level.FAIL
+        assert "inet:127.0.0.1:10027" in one.what
+    for one in eximacl.check(options, "", ["127.0.0.1:10027"]):
+        assert one.level is Level.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("target", "address", "is_same"),
+    [
+        ("inet:127.0.0.1:10027", "127.0.0.1:10027", True),
+        ("inet:localhost:10027", "127.0.0.1:10027", True),
+        ("inet:10027", "127.0.0.1:10027", True),
+        ("inet:[::1]:10027", "[::1]:10027", True),
+        ("inet:127.0.0.1:10027", "0.0.0.0:10027", True),
+        ("inet:[::1]:10027", "127.0.0.1:10027", False),
+        ("inet:127.0.0.1:1002", "127.0.0.1:10027", False),
+        ("inet:localhost:policy", "127.0.0.1:10027", False),
+        ("inet:127.0.0.1:10027", "/run/x", False),
+        ("unix:/run/x", "/run/x", True),
+        ("/run/x", "/run/x", True),
+        ("unix:shaper/policy", "/var/spool/postfix/shaper/policy", True),
+        ("unix:private/policy", "/run/x", False),
+        ("unix:/run/x", "127.0.0.1:10027", False),
+        ("", "127.0.0.1:10027", False),
+    ],
+)
+def test_ways_to_write_one_socket(target, address, is_same):
+    assert same(target, address, "/var/spool/postfix") is is_same
 
 
 def test_a_hidden_session_is_no_fault():

@@ -1,0 +1,89 @@
+"""Whether Exim's ACLs lead to mailshaper's question (placement ``policy``).
+
+Pure over what ``exim4 -bP`` printed. An ACL is followed through every ``acl =`` of
+it, as if each were reached: that somebody's own condition steps around the question
+is not seen.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from shaper.doctor.finding import Finding, fail, ok, unknown
+from shaper.doctor.target import same
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["STAGES", "check"]
+
+STAGES = {
+    "acl_smtp_data": "it is not asked about messages by SMTP: none is held",
+    "acl_smtp_rcpt": "it is not asked about recipients: none is refused at RCPT",
+    "acl_not_smtp": "mail of local programs (PHP, cron, sendmail) is not judged",
+}
+"""Options whose ACL has to ask, and what is lost where it does not."""
+
+_CURE = "mailshaper setup exim; run what it says"
+_NAME = re.compile(r"(\w[\w.-]*)\s*:\s*")
+_CALL = re.compile(r"\bacl\s*=\s*(\w[\w.-]*)")
+_ASK = re.compile(r"\$\{readsocket\{([^}]*)\}")
+_REQUEST = "request=mailshaper_policy"
+
+
+def check(options: dict[str, str], config: str, listen: Sequence[str]) -> list[Finding]:
+    """Return for each stage whether mailshaper is asked, and where."""
+    acls = _acls(config)
+    return [_stage(name, options.get(name, ""), acls, listen) for name in STAGES]
+
+
+def _stage(
+    name: str, value: str, acls: dict[str, str], listen: Sequence[str]
+) -> Finding:
+    where = f"Exim {name} = {value}".rstrip(" =")
+    if not value:
+        return fail(STAGES[name], where, _CURE)
+    if value not in acls:
+        cure = f"exim4 -bP config as root shows it: {_REQUEST} must be asked there"
+        return unknown("this ACL cannot be looked into", where, cure)
+    asks = [one for one in _reached(value, acls) if _REQUEST in one]
+    if not asks:
+        return fail(STAGES[name], where, _CURE)
+    targets = {target for one in asks for target in _ASK.findall(one)}
+    strange = sorted(
+        target for target in targets if not any(same(target, one) for one in listen)
+    )
+    if strange:
+        heard = ", ".join(listen) or "nowhere"
+        what = f"Exim asks at {strange[0]}, and policy.listen is {heard}"
+        return fail(what, where, _CURE)
+    return ok("mailshaper is asked", where)
+
+
+def _acls(config: str) -> dict[str, str]:
+    """Return the ACLs by name, as -bP config prints that section."""
+    found: dict[str, list[str]] = {}
+    body: list[str] | None = None
+    inside = False
+    for raw in config.splitlines():
+        line = raw.strip()
+        if line.startswith("begin "):
+            inside, body = line.split() == ["begin", "acl"], None
+        elif inside and (named := _NAME.fullmatch(line)):
+            body = found.setdefault(named[1], [])
+        elif body is not None and not line.startswith("#"):
+            body.append(line)
+    return {name: "\n".join(lines) for name, lines in found.items()}
+
+
+def _reached(name: str, acls: dict[str, str]) -> list[str]:
+    """Return the texts of an ACL and of those that it asks."""
+    seen: dict[str, str] = {}
+    ahead = [name]
+    while ahead:
+        one = ahead.pop()
+        if one not in seen and one in acls:
+            seen[one] = acls[one]
+            ahead += _CALL.findall(acls[one])
+    return list(seen.values())
