@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import secrets
 import signal
 import time
@@ -350,6 +351,9 @@ async def _open(addresses: Iterable[str], server: Ingress | PolicyServer) -> Non
         try:
             if address.startswith("/"):
                 await server.listen_unix(address)
+                # The MTA's processes are another user; as with a port of loopback,
+                # who else gets there is a matter of the directory.
+                await asyncio.to_thread(os.chmod, address, 0o666)
             else:
                 host, port = split_address(address)
                 await server.listen(host, port, reuse_port=True)

@@ -5,8 +5,8 @@
 # instance; off.sh undoes it. docs/postfix.md says why each line is there.
 set -eu
 shaper=127.0.0.1:10025   # hop.listen
-policy=127.0.0.1:10027   # policy.listen
-ask="check_policy_service { inet:$policy, timeout=5s, default_action=DUNNO }"
+policy=inet:127.0.0.1:10027   # policy.listen; a socket: unix:PATH
+ask="check_policy_service { $policy, timeout=5s, default_action=DUNNO }"
 
 old=$(postconf -h default_transport)
 case $old in smtp | shaper:*) ;; *)
@@ -22,7 +22,7 @@ postconf -e "enable_long_queue_ids = yes" \
 # Tells mailshaper which login owns a queue id. Restrictions of yours stay behind it.
 old=$(postconf -h smtpd_end_of_data_restrictions)
 case $old in
-  *"check_policy_service { inet:$policy,"*) ;;
+  *"check_policy_service { $policy,"*) ;;
   *) postconf -e "smtpd_end_of_data_restrictions = $ask${old:+, $old}" ;;
 esac
 

@@ -4,14 +4,15 @@
 # The transport and the re-injection port stay, for what mailshaper still holds: see
 # docs/postfix.md. MAIL_CONFIG=/etc/postfix-two chooses another instance.
 set -eu
-policy=127.0.0.1:10027   # policy.listen
+policy=inet:127.0.0.1:10027   # policy.listen; a socket: unix:PATH
 
 services=$(postconf -P | sed -n 's|^\([^ ]*\)/content_filter = shaper:.*|\1|p')
 for service in $services; do
   postconf -PX "$service/content_filter" "$service/receive_override_options"
 done
 old=$(postconf -h smtpd_end_of_data_restrictions)
-rest=$(printf '%s\n' "$old" | sed "s/,\\{0,1\\} *check_policy_service { inet:$policy,[^}]*}//; s/^, *//")
+literal=$(printf '%s' "$policy" | sed 's/[].[*^$|\\]/\\&/g')
+rest=$(printf '%s\n' "$old" | sed "s|,\\{0,1\\} *check_policy_service { $literal,[^}]*}||; s/^, *//")
 case $rest in
   '') postconf -X smtpd_end_of_data_restrictions ;;
   "$old") ;;

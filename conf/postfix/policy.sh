@@ -3,11 +3,11 @@
 # Run as root, then `postfix reload`. MAIL_CONFIG=/etc/postfix-two chooses another
 # instance; policy-off.sh undoes it. docs/placement-policy.md says why each line is there.
 set -eu
-policy=127.0.0.1:10027   # policy.listen
+policy=inet:127.0.0.1:10027   # policy.listen; a socket: unix:PATH
 back=127.0.0.1:10026     # hop.next_hop: where mailshaper hands in its own notices
 # The services of master.cf that take outbound mail; name only those you have.
 services="submission/inet submissions/inet"
-ask="check_policy_service { inet:$policy, timeout=5s, default_action=DUNNO }"
+ask="check_policy_service { $policy, timeout=5s, default_action=DUNNO }"
 
 for service in $services; do
   [ -n "$(postconf -M "$service" 2>/dev/null)" ] || {
@@ -29,7 +29,7 @@ for service in $services; do
       "\$$name") old=$(postconf -h "$name") ;;
     esac
     case $old in
-      *"check_policy_service { inet:$policy,"*) continue ;;
+      *"check_policy_service { $policy,"*) continue ;;
     esac
     postconf -e "$name = $ask${old:+, $old}"
     postconf -P "$service/smtpd_${stage}_restrictions=\$$name"

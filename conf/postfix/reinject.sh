@@ -5,11 +5,11 @@
 set -eu
 shaper=127.0.0.1:10025   # hop.listen
 back=127.0.0.1:10026     # hop.next_hop
-policy=127.0.0.1:10027   # policy.listen
+policy=inet:127.0.0.1:10027   # policy.listen; a socket: unix:PATH
 # The services of master.cf that take outbound mail; name only those you have.
 services="submission/inet submissions/inet pickup/unix"
 filter="shaper:[${shaper%:*}]:${shaper##*:}"
-ask="check_policy_service { inet:$policy, timeout=5s, default_action=DUNNO }"
+ask="check_policy_service { $policy, timeout=5s, default_action=DUNNO }"
 
 for service in $services; do
   [ -n "$(postconf -M "$service" 2>/dev/null)" ] || {
@@ -30,7 +30,7 @@ postconf -e "enable_long_queue_ids = yes" \
 # Tells mailshaper which login owns a queue id. Restrictions of yours stay behind it.
 old=$(postconf -h smtpd_end_of_data_restrictions)
 case $old in
-  *"check_policy_service { inet:$policy,"*) ;;
+  *"check_policy_service { $policy,"*) ;;
   *) postconf -e "smtpd_end_of_data_restrictions = $ask${old:+, $old}" ;;
 esac
 

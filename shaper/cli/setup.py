@@ -113,9 +113,21 @@ def _postfix(settings: Settings, way: str) -> tuple[list[Finding], str]:
     except ProbeError as error:
         raise CliError(USAGE, str(error), "install Postfix first") from error
     way = way or _way(settings)
-    services = [name for name in _USUAL if name in known.services]
-    text = render.postfix_script(_file(f"postfix/{way}.sh"), settings, services)
+    services = _services(known, way)
+    queue = known.main.get("queue_directory", "")
+    text = render.postfix_script(_file(f"postfix/{way}.sh"), settings, services, queue)
     return [machine.postfix_version(), *postfix.check(known, settings)], text
+
+
+def _services(known: postfix.Postfix, way: str) -> list[str]:
+    """Return the services of master.cf that take users' mail."""
+    found = [name for name in _USUAL if name in known.services]
+    if way != "policy":
+        return found
+    # pickup asks nobody; port 25 takes strangers' mail, too.
+    logins = [name for name in known.takers() if name not in {"", "smtp/inet"}]
+    every = dict.fromkeys([*found, *logins])
+    return [name for name in every if name != "pickup/unix"]
 
 
 def _way(settings: Settings) -> str:

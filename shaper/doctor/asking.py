@@ -7,14 +7,20 @@ about no message. Reasons: docs/placement-policy.md.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shaper.doctor.finding import Finding, fail, ok, unknown, warn
+from shaper.doctor.target import same
 from shaper.policy.queue import QueueHelper, QueueTroubleError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from shaper.config import Settings
     from shaper.doctor.postfix import Postfix
 
@@ -23,6 +29,8 @@ __all__ = ["check", "helper", "seconds"]
 _SNIPPET = "mailshaper setup postfix --way policy"
 _PATIENCE = 5.0
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+# In braces with attributes, or alone (SMTPD_POLICY_README, "Advanced policy client").
+_CHECK = re.compile(r"\bcheck_policy_service\s*(?:\{([^{}]*)\}|([^\s,{}]+))")
 _STAGES = {
     "smtpd_recipient_restrictions": "recipients are not told, so none is refused at "
     "RCPT and mail for several is judged by their number only",
@@ -33,9 +41,9 @@ _STAGES = {
 def check(postfix: Postfix, settings: Settings) -> list[Finding]:
     """Return what is right and wrong for the placement ``policy``."""
     found = _filtered(postfix)
-    for name in postfix.takers():
+    for name in _services(postfix, settings):
         found += _asked(postfix, settings, name)
-    return found + _life(postfix, settings)
+    return [*found, *_unseen(postfix), *_life(postfix, settings)]
 
 
 def _filtered(postfix: Postfix) -> list[Finding]:
@@ -55,22 +63,93 @@ def _filtered(postfix: Postfix) -> list[Finding]:
     ]
 
 
+def _services(postfix: Postfix, settings: Settings) -> list[str]:
+    """Return where people log in and where we are asked; "" is main.cf."""
+    people = [name for name in postfix.takers() if name]
+    asking = [
+        name
+        for name in postfix.services
+        if name.endswith("/inet")
+        and any(_questions(postfix, settings, name, key) for key in _STAGES)
+    ]
+    return sorted({*people, *asking}) or [""]
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A ``check_policy_service`` that leads to us: where to, how, behind what."""
+
+    target: str
+    attributes: str
+    before: str
+
+
+def _questions(
+    postfix: Postfix, settings: Settings, service: str, key: str
+) -> list[_Question]:
+    value = expanded(postfix, postfix.value(service, key))
+    base = postfix.main.get("queue_directory", "")
+    found = []
+    for match in _CHECK.finditer(value):
+        target, *attributes = re.split(r"[\s,]+", (match[1] or match[2]).strip())
+        if any(same(target, one, base) for one in settings.policy.listen):
+            before = value[: match.start()]
+            found.append(_Question(target, " ".join(attributes), before))
+    return found
+
+
 def _asked(postfix: Postfix, settings: Settings, service: str) -> list[Finding]:
-    where = f"master.cf {service}" if service else "main.cf"
+    place = f"master.cf {service}" if service else "main.cf"
     found = []
     for key, loss in _STAGES.items():
-        asks = expanded(postfix, postfix.value(service, key))
-        mine = [one for one in settings.policy.listen if f"inet:{one}" in asks]
-        if not mine:
-            found.append(fail(loss, f"{where} {key}", f"{_SNIPPET}; run what it says"))
-        elif "default_action=DUNNO" not in asks.replace(" = ", "="):
-            cure = f"write check_policy_service {{ inet:{mine[0]}, timeout=5s, "
-            cure += "default_action=DUNNO }"
-            what = "mail is refused (451) while mailshaper is down"
-            found.append(fail(what, f"{where} {key}", cure))
+        where = f"{place} {key}"
+        asks = _questions(postfix, settings, service, key)
+        if not asks:
+            found.append(fail(loss, where, f"{_SNIPPET}; run what it says"))
         else:
-            found.append(ok("mailshaper is asked", f"{where} {key}"))
+            found.append(_question(postfix, service, asks[0], where))
     return found
+
+
+def _question(postfix: Postfix, service: str, ask: _Question, where: str) -> Finding:
+    """Judge a question: nothing is before it, it gets there, mail passes without us."""
+    if permits := re.search(r"\bpermit\w*", ask.before):
+        return fail(
+            f"who passes {permits[0]} is not asked about: what permits ends the list",
+            where,
+            f"put check_policy_service before {permits[0]}",
+        )
+    kind, _, path = ask.target.partition(":")
+    if kind == "unix" and path.startswith("/") and service in postfix.chrooted:
+        base = postfix.main.get("queue_directory", "/var/spool/postfix")
+        return fail(
+            f"{service} runs in a chroot and cannot see {path}",
+            where,
+            f"let policy.listen be below {base}, and write the rest: unix:NAME",
+        )
+    everywhere = postfix.main.get("smtpd_policy_service_default_action", "")
+    said = re.search(r"default_action\s*=\s*(\w+)", ask.attributes)
+    if (said[1] if said else everywhere).upper() != "DUNNO":
+        cure = f"write check_policy_service {{ {ask.target}, timeout=5s, "
+        cure += "default_action=DUNNO }"
+        return fail("mail is refused (451) while mailshaper is down", where, cure)
+    return ok("mailshaper is asked", where)
+
+
+def _unseen(postfix: Postfix) -> list[Finding]:
+    """Mail of sendmail(1) comes by pickup(8), which asks no policy service."""
+    where = "main.cf authorized_submit_users"
+    who = expanded(postfix, postfix.main.get("authorized_submit_users", ""))
+    if who and not who.startswith("static:"):
+        return [ok(f"mail by sendmail (not judged) may come from {who} only", where)]
+    return [
+        unknown(
+            "whether programs here (PHP, cron) send by sendmail is not known: Postfix "
+            "asks nobody about such mail, so it is not judged",
+            where,
+            "authorized_submit_users = root, or placement hop: placement-policy.md",
+        )
+    ]
 
 
 def expanded(postfix: Postfix, value: str) -> str:
@@ -113,8 +192,9 @@ def helper(settings: Settings) -> list[Finding]:
     path = settings.policy.queue_helper
     where = f"policy.queue_helper {path}"
     try:
-        asyncio.run(QueueHelper(path, _PATIENCE).states(["0" * 11]))
-    except QueueTroubleError as error:
+        with _as_owner(path):
+            asyncio.run(_answers(path))
+    except (QueueTroubleError, OSError) as error:
         if path.exists() and not os.access(path, os.W_OK):
             return [unknown("not to be asked by this user", where, "use sudo")]
         cure = (
@@ -123,3 +203,31 @@ def helper(settings: Settings) -> list[Finding]:
         )
         return [fail(f"the queue helper does not answer: {error}", where, cure)]
     return [ok("the queue helper answers", where)]
+
+
+async def _answers(path: Path) -> None:
+    """Ask about a message that is not there. Raises QueueTroubleError."""
+    queue = QueueHelper(path, _PATIENCE)
+    try:
+        await queue.states(["0" * 11])
+    except QueueTroubleError as error:
+        if "not a queue id" not in str(error):
+            raise
+        await queue.states(["000000-000000-00"])  # so it is the helper of Exim
+
+
+@contextlib.contextmanager
+def _as_owner(path: Path) -> Iterator[None]:
+    """Be the socket's owner, whom alone the helper hears; not even root.
+
+    The kernel tells the effective user of who connects (unix(7), SO_PEERCRED).
+    Raises OSError.
+    """
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(path.stat().st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)

@@ -24,11 +24,15 @@ _SNIPPETS = "/usr/share/mailshaper/postfix"
 
 @dataclass(frozen=True, slots=True)
 class Postfix:
-    """main.cf with defaults, services of master.cf, and their -o options."""
+    """main.cf with defaults, services of master.cf, and their -o options.
+
+    ``chrooted`` are those services that see nothing but the queue directory.
+    """
 
     main: dict[str, str]
     services: frozenset[str] = frozenset()
     options: dict[str, dict[str, str]] = field(default_factory=dict)
+    chrooted: frozenset[str] = frozenset()
 
     def value(self, service: str, name: str) -> str:
         """Return a parameter as one service sees it."""
@@ -60,10 +64,10 @@ def parse(main: str, services: str, options: str) -> Postfix:
     for name, value in _assignments(options):
         service, _, parameter = name.rpartition("/")
         found.setdefault(service, {})[parameter] = value
-    names = frozenset(
-        "/".join(line.split()[:2]) for line in services.splitlines() if line.strip()
-    )
-    return Postfix(dict(_assignments(main)), names, found)
+    rows = [line.split() for line in services.splitlines() if line.strip()]
+    names = frozenset("/".join(row[:2]) for row in rows)
+    chrooted = frozenset("/".join(row[:2]) for row in rows if row[4:5] == ["y"])
+    return Postfix(dict(_assignments(main)), names, found, chrooted)
 
 
 def _assignments(text: str) -> list[tuple[str, str]]:

@@ -38,10 +38,13 @@ def filled(snippet: str, **values: str) -> str:
     return snippet
 
 
-def postfix_script(snippet: str, settings: Settings, services: list[str]) -> str:
+def postfix_script(
+    snippet: str, settings: Settings, services: list[str], queue: str = ""
+) -> str:
     """Return a script for these addresses and these services of master.cf.
 
     Only what the script has of them: reinject.sh all, next-hop.sh no services.
+    ``queue`` is Postfix' queue directory, below which a chroot sees a socket.
     Raises ValueError where no service takes mail, or policy.listen is empty.
     """
     if not services or not settings.policy.listen:
@@ -52,11 +55,19 @@ def postfix_script(snippet: str, settings: Settings, services: list[str]) -> str
     values = {
         "shaper": settings.hop.listen[0],
         "back": settings.hop.next_hop,
-        "policy": settings.policy.listen[0],
+        "policy": _asked(settings.policy.listen[0], queue),
         "services": " ".join(services),
     }
     wanted = {k: v for k, v in values.items() if re.search(rf"(?m)^{k}=", snippet)}
     return filled(snippet, **wanted)
+
+
+def _asked(address: str, queue: str) -> str:
+    """Return an address as check_policy_service names it."""
+    if not address.startswith("/"):
+        return f"inet:{address}"
+    below = address.removeprefix(f"{queue}/") if queue else address
+    return f"unix:{below}"
 
 
 def exim_macros(snippet: str, settings: Settings) -> str:
@@ -72,9 +83,10 @@ def exim_policy_macros(snippet: str, settings: Settings) -> str:
     """Return conf.d/main/01_mailshaper_policy likewise. Raises ValueError."""
     if not settings.policy.listen:
         raise ValueError("policy.listen of mailshaper.toml is empty: Exim asks there")
+    address = settings.policy.listen[0]
     return _macros(
         snippet,
-        MAILSHAPER_ASK=f"inet:{settings.policy.listen[0]}",
+        MAILSHAPER_ASK=address if address.startswith("/") else f"inet:{address}",
         MAILSHAPER_BACK=settings.hop.next_hop.rpartition(":")[2],
     )
 

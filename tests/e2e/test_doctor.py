@@ -58,13 +58,16 @@ def test_a_wrong_configuration_fails(tmp_path, capsys):
     assert "cure: " in capsys.readouterr().out
 
 
-async def test_the_placement_policy_satisfies_the_doctor_until_it_is_broken():
-    async with policy_road() as way:
+@pytest.mark.parametrize("by_unix", [False, True])
+async def test_the_placement_policy_satisfies_the_doctor_until_it_is_broken(by_unix):
+    main = {"authorized_submit_users": "root"}
+    async with policy_road(main=main, by_unix=by_unix) as way:
+        listen = f"127.0.0.1:{way.daemon.policy_port}"
         settings = Settings(
             daemon={"placement": "policy"},
             hop={"next_hop": f"127.0.0.1:{way.daemon.next_hop}"},
             policy={
-                "listen": [f"127.0.0.1:{way.daemon.policy_port}"],
+                "listen": [str(way.socket) if by_unix else listen],
                 "queue_helper": str(way.helper.socket),
             },
             metrics={"listen": ""},
@@ -78,6 +81,9 @@ async def test_the_placement_policy_satisfies_the_doctor_until_it_is_broken():
             ]
 
         assert bad(await asyncio.to_thread(found)) == []
+        await way.daemon.change("block", sender=way.who)
+        assert await way.send(("ann@example.net",)) == []
+        assert len(way.on_hold()) == len(way.daemon.held()) == 1
         way.postfix.command("postconf", "-e", "maximal_queue_lifetime=12h")
         way.postfix.command("postconf", "-e", "mailshaper_recipient_1=permit")
         way.helper.stop()

@@ -35,10 +35,10 @@ def test_the_ports_are_those_of_the_shipped_configuration(name):
         "shaper": hop.listen[0],
         "back": hop.next_hop,
         "listen": hop.next_hop,
-        "policy": policy.listen[0],
+        "policy": f"inet:{policy.listen[0]}",
     }
     text = (snippets.CONF / "postfix" / name).read_text()
-    found = re.findall(r"(?m)^(\w+)=(127\.\S+)", text)
+    found = re.findall(r"(?m)^(\w+)=((?:inet:)?127\.\S+)", text)
     assert found
     assert {key: usual[key] for key, _ in found} == dict(found)
 
@@ -101,7 +101,7 @@ async def test_switching_off_sends_what_waited_for_a_dead_shaper(mode):
             lambda: [m["queue_name"] for m in way.postfix.queue()] == ["deferred"],
             "deferred message",
         )
-        policy = f"127.0.0.1:{way.daemon.policy_port}"
+        policy = f"inet:127.0.0.1:{way.daemon.policy_port}"
         snippets.apply("postfix/off.sh", way.postfix.config, policy=policy)
         (got,) = await way.hop.wait_for(1)
         assert b"mailshaper" not in got.wire

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from email import message_from_bytes
+from pathlib import Path
 
 from tests.support import needs, snippets
 from tests.support.daemon import Daemon, Sections
@@ -42,6 +43,11 @@ class PolicyRoad:
     sent: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Message-ID -> recipients of what Postfix took."""
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+
+    @property
+    def socket(self) -> Path:
+        """Where Postfix asks ``by_unix``; it names it by the path below its queue."""
+        return self.postfix.directory / "queue/shaper/ask"
 
     @property
     def who(self) -> str:
@@ -103,8 +109,12 @@ async def policy_road(
     *,
     main: Mapping[str, str] | None = None,
     stepping: bool = False,
+    by_unix: bool = False,
 ) -> AsyncIterator[PolicyRoad]:
-    """Start everything; ``main`` is for main.cf."""
+    """Start everything; ``main`` is for main.cf.
+
+    ``by_unix``: Postfix asks at a socket below its queue directory.
+    """
     async with contextlib.AsyncExitStack() as stack:
         hop = await stack.enter_async_context(NextHop())
         postfix = Postfix(relay=hop.port, main=main, accounts=ACCOUNTS)
@@ -119,13 +129,18 @@ async def policy_road(
             "feedback": {"logs": [str(postfix.directory / "maillog")]},
             "notify": {"mail_to": [ADMIN]},
         }
+        if by_unix:
+            home = postfix.directory / "queue/shaper"
+            home.mkdir(mode=0o755)
+            ours["policy"]["listen"] = [str(home / "ask")]
         for section, keys in (settings or {}).items():
             ours[section] = ours.get(section, {}) | dict(keys)
         daemon = Daemon(back, ours, stepping=stepping)
+        port = f"inet:127.0.0.1:{daemon.policy_port}"
         snippets.apply(
             "postfix/policy.sh",
             postfix.config,
-            policy=f"127.0.0.1:{daemon.policy_port}",
+            policy="unix:shaper/ask" if by_unix else port,
             back=f"127.0.0.1:{back}",
             services=f"127.0.0.1:{postfix.submission_port}/inet",
         )

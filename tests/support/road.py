@@ -112,7 +112,7 @@ async def road(
 
 def configure(mode: str, postfix: Postfix, shaper: int, policy: int, back: int) -> None:
     """Put the shaper behind a Postfix as the documentation tells."""
-    where = {"shaper": f"127.0.0.1:{shaper}", "policy": f"127.0.0.1:{policy}"}
+    where = {"shaper": f"127.0.0.1:{shaper}", "policy": f"inet:127.0.0.1:{policy}"}
     if mode == "reinject":
         where["back"] = f"127.0.0.1:{back}"
         where["services"] = (

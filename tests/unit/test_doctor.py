@@ -173,6 +173,100 @@ def test_ways_to_write_one_socket(target, address, is_same):
     assert same(target, address, "/var/spool/postfix") is is_same
 
 
+ASK = "check_policy_service { inet:127.0.0.1:10027, timeout=5s, default_action=DUNNO }"
+ASKING = """\
+queue_directory = /var/spool/postfix
+enable_long_queue_ids = yes
+maximal_queue_lifetime = 5d
+authorized_submit_users = root
+smtpd_policy_service_default_action = 451 4.3.5 Server configuration problem
+smtpd_sasl_auth_enable = no
+"""
+KEPT = """\
+submission/inet/smtpd_recipient_restrictions = $mailshaper_recipient_1
+submission/inet/smtpd_end_of_data_restrictions = $mailshaper_end_of_data_1
+"""
+
+
+def asking_of(ask=ASK, main="", options=KEPT, listen="127.0.0.1:10027", before=""):
+    """Return what is said of a Postfix that asks at both stages in these words."""
+    restrictions = f"mailshaper_recipient_1 = {before}{ask}, permit\n"
+    restrictions += f"mailshaper_end_of_data_1 = {before}{ask}\n"
+    settings = Settings(daemon={"placement": "policy"}, policy={"listen": [listen]})
+    text = ASKING + restrictions + main
+    found = postfix.check(postfix.parse(text, MASTER, options), settings)
+    return [one for one in found if one.level is not Level.OK]
+
+
+def test_a_postfix_that_asks_has_no_finding():
+    # Where nobody logs in by SASL: it is the service that asks that counts.
+    assert asking_of() == []
+    assert asking_of(options=KEPT.replace("submission", "127.0.0.1:10026")) == []
+
+
+@pytest.mark.parametrize(
+    ("ask", "listen"),
+    [
+        ("check_policy_service{inet:127.0.0.1:10027 default_action=dunno}", ""),
+        ("check_policy_service { inet:localhost:10027, default_action = DUNNO }", ""),
+        (
+            "check_policy_service { inet:[::1]:10027, default_action=DUNNO }",
+            "[::1]:10027",
+        ),
+        (
+            "check_policy_service { unix:shaper/ask, default_action=DUNNO }",
+            "/var/spool/postfix/shaper/ask",
+        ),
+    ],
+)
+def test_other_right_ways_to_ask(ask, listen):
+    assert asking_of(ask, listen=listen or "127.0.0.1:10027") == []
+
+
+def test_a_default_action_for_all_services_will_do():
+    bare = "check_policy_service inet:127.0.0.1:10027"
+    assert all("451" in one.what for one in asking_of(bare))
+    assert len(asking_of(bare)) == 2
+    everywhere = "smtpd_policy_service_default_action = DUNNO\n"
+    assert asking_of(bare, everywhere) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "what", "cure"),
+    [
+        ({"ask": "permit"}, "none is held", "--way policy"),
+        ({"listen": "127.0.0.1:10028"}, "none is held", "--way policy"),
+        (
+            {"before": "permit_sasl_authenticated, "},
+            "permit_sasl",
+            "before permit_sasl",
+        ),
+        (
+            {
+                "ask": ASK.replace("inet:127.0.0.1:10027", "unix:/run/x"),
+                "listen": "/run/x",
+            },
+            "chroot",
+            "unix:NAME",
+        ),
+        ({"main": "maximal_queue_lifetime = 1h\n"}, "expires", "requeue_after"),
+        ({"main": "authorized_submit_users = static:anyone\n"}, "sendmail", "hop"),
+        (
+            {"options": KEPT + "submission/inet/content_filter = shaper:[::1]:1\n"},
+            "takes none in this placement",
+            "off.sh",
+        ),
+    ],
+)
+def test_one_fault_in_asking_is_found(given, what, cure):
+    found = asking_of(**given)
+    assert [one for one in found if what in one.what and cure in one.cure], found
+
+
+def test_a_reject_before_the_question_is_no_fault():
+    assert asking_of(before="reject_non_fqdn_recipient, ") == []
+
+
 def test_a_hidden_session_is_no_fault():
     found = postfix.check(
         postfix.parse(MAIN + "smtpd_hide_client_session = yes\n", MASTER, OPTIONS),

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from shaper.cli.setup import _way
+from shaper.cli.setup import _services, _way
 from shaper.config import Settings
+from shaper.doctor import postfix
 from shaper.doctor.finding import Level
 from shaper.setup import machine, render
 
@@ -23,7 +24,7 @@ def test_the_script_of_postfix_gets_our_addresses():
     )
     for line in ("shaper=127.0.0.1:11025", "back=127.0.0.1:11026"):
         assert f"\n{line}" in text
-    assert "\npolicy=127.0.0.1:11027" in text
+    assert "\npolicy=inet:127.0.0.1:11027" in text
     assert '\nservices="a/inet b/unix"\n' in text
 
 
@@ -32,6 +33,29 @@ def test_the_macros_of_exim_get_our_ports():
         (CONF / "exim/conf.d/main/01_mailshaper").read_text(), SETTINGS
     )
     assert "\nMAILSHAPER_PORT = 11025\nMAILSHAPER_BACK = 11026\n" in text
+
+
+def test_a_socket_is_named_as_each_mta_does():
+    policy = (CONF / "postfix/policy.sh").read_text()
+    exim = (CONF / "exim-policy/conf.d/main/01_mailshaper_policy").read_text()
+    for path, queue, named in (
+        ("/var/spool/postfix/shaper/ask", "/var/spool/postfix", "unix:shaper/ask"),
+        ("/run/mailshaper/ask", "/var/spool/postfix", "unix:/run/mailshaper/ask"),
+    ):
+        settings = Settings(policy={"listen": [path]})
+        text = render.postfix_script(policy, settings, ["a/inet"], queue)
+        assert f"\npolicy={named} " in text
+        asks = render.exim_policy_macros(exim, settings)
+        assert f"\nMAILSHAPER_ASK = {path}\n" in asks
+
+
+def test_what_asks_nobody_is_not_asked_for():
+    master = "submission inet n - y - - smtpd\npickup unix n - y 60 1 pickup\n"
+    master += "smtp inet n - y - - smtpd\n10587 inet n - y - - smtpd\n"
+    known = postfix.parse("smtpd_sasl_auth_enable = yes\n", master, "")
+    assert _services(known, "reinject") == ["submission/inet", "pickup/unix"]
+    # Port 25 takes the mail of strangers, too.
+    assert _services(known, "policy") == ["submission/inet", "10587/inet"]
 
 
 def test_a_snippet_without_the_name_is_an_error():
