@@ -40,27 +40,10 @@ _STAGES = {
 
 def check(postfix: Postfix, settings: Settings) -> list[Finding]:
     """Return what is right and wrong for the placement ``policy``."""
-    found = _filtered(postfix)
+    found = []
     for name in _services(postfix, settings):
         found += _asked(postfix, settings, name)
     return [*found, *_unseen(postfix), *_life(postfix, settings)]
-
-
-def _filtered(postfix: Postfix) -> list[Finding]:
-    twice = [
-        name or "main.cf"
-        for name in ("", *sorted(postfix.services))
-        if postfix.value(name, "content_filter").startswith("shaper:")
-    ]
-    if not twice:
-        return []
-    return [
-        fail(
-            "mail still goes through mailshaper, which takes none in this placement",
-            f"content_filter of {', '.join(twice)}",
-            "sh /usr/share/mailshaper/postfix/off.sh && postfix reload",
-        )
-    ]
 
 
 def _services(postfix: Postfix, settings: Settings) -> list[str]:
@@ -68,15 +51,26 @@ def _services(postfix: Postfix, settings: Settings) -> list[str]:
     people = [name for name in postfix.takers() if name]
     asking = [
         name
-        for name in postfix.services
-        if name.endswith("/inet")
-        and any(_questions(postfix, settings, name, key) for key in _STAGES)
+        for name in postfix.smtpd
+        if any(questions(postfix, settings, name, key) for key in _STAGES)
     ]
     return sorted({*people, *asking}) or [""]
 
 
+def places(postfix: Postfix, settings: Settings) -> list[str]:
+    """Return each setting whose question leads to us, main.cf or a service's."""
+    names = ["", *sorted(postfix.smtpd)]
+    own = {name: postfix.options.get(name, {}) for name in names} | {"": postfix.main}
+    return [
+        f"master.cf {name} {key}" if name else f"main.cf {key}"
+        for name in names
+        for key in _STAGES
+        if key in own[name] and questions(postfix, settings, name, key)
+    ]
+
+
 @dataclass(frozen=True, slots=True)
-class _Question:
+class Question:
     """A ``check_policy_service`` that leads to us: where to, how, behind what."""
 
     target: str
@@ -84,9 +78,9 @@ class _Question:
     before: str
 
 
-def _questions(
+def questions(
     postfix: Postfix, settings: Settings, service: str, key: str
-) -> list[_Question]:
+) -> list[Question]:
     value = expanded(postfix, postfix.value(service, key))
     base = postfix.main.get("queue_directory", "")
     found = []
@@ -94,7 +88,7 @@ def _questions(
         target, *attributes = re.split(r"[\s,]+", (match[1] or match[2]).strip())
         if any(same(target, one, base) for one in settings.policy.listen):
             before = value[: match.start()]
-            found.append(_Question(target, " ".join(attributes), before))
+            found.append(Question(target, " ".join(attributes), before))
     return found
 
 
@@ -103,7 +97,7 @@ def _asked(postfix: Postfix, settings: Settings, service: str) -> list[Finding]:
     found = []
     for key, loss in _STAGES.items():
         where = f"{place} {key}"
-        asks = _questions(postfix, settings, service, key)
+        asks = questions(postfix, settings, service, key)
         if not asks:
             found.append(fail(loss, where, f"{_SNIPPET}; run what it says"))
         else:
@@ -111,7 +105,7 @@ def _asked(postfix: Postfix, settings: Settings, service: str) -> list[Finding]:
     return found
 
 
-def _question(postfix: Postfix, service: str, ask: _Question, where: str) -> Finding:
+def _question(postfix: Postfix, service: str, ask: Question, where: str) -> Finding:
     """Judge a question: nothing is before it, it gets there, mail passes without us."""
     if permits := re.search(r"\bpermit\w*", ask.before):
         return fail(

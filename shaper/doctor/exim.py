@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from shaper.doctor import eximacl
+from shaper.doctor import eximacl, left
 from shaper.doctor.finding import Finding, Level, fail, ok, warn
 from shaper.doctor.probes import ProbeError, run
 
@@ -67,10 +67,13 @@ def seconds(value: str) -> float:
 
 def check(exim: Exim, settings: Settings) -> list[Finding]:
     """Return what is right and wrong in the configuration of Exim."""
+    kept = left.exim(exim, settings)
+    if settings.daemon.placement == "watch":
+        return kept
     if settings.daemon.placement == "policy":
         asked = eximacl.check(exim.options, exim.config, settings.policy.listen)
-        return [*_frozen(exim, settings), *asked]
-    found = _thawed(exim, "")
+        return [*kept, *_frozen(exim, settings), *asked]
+    found = [*kept, *_thawed(exim, "")]
     if "mailshaper" not in exim.routers:
         found.append(
             fail(

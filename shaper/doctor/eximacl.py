@@ -16,7 +16,7 @@ from shaper.doctor.target import same
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["STAGES", "check"]
+__all__ = ["STAGES", "asking", "check"]
 
 STAGES = {
     "acl_smtp_data": "it is not asked about messages by SMTP: none is held",
@@ -36,6 +36,16 @@ def check(options: dict[str, str], config: str, listen: Sequence[str]) -> list[F
     """Return for each stage whether mailshaper is asked, and where."""
     acls = _acls(config)
     return [_stage(name, options.get(name, ""), acls, listen) for name in STAGES]
+
+
+def asking(options: dict[str, str], config: str) -> list[str]:
+    """Return the stages at which mailshaper is asked, wherever it listens."""
+    acls = _acls(config)
+    return [
+        name
+        for name in STAGES
+        if any(_REQUEST in one for one in _reached(options.get(name, ""), acls))
+    ]
 
 
 def _stage(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pwd
 import shutil
 import socket
 import statistics
@@ -16,18 +15,16 @@ from typing import TYPE_CHECKING
 
 import redis
 
+from shaper.doctor import logs
 from shaper.doctor.finding import Finding, fail, ok, unknown, warn
 from shaper.doctor.probes import ProbeError, bounded, run
 from shaper.smtp.mailable import Mailable
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from shaper.config import Settings
 
-__all__ = ["check", "readable", "redis_findings", "speed_findings"]
+__all__ = ["check", "redis_findings", "speed_findings"]
 
-_USER = "mailshaper"
 _RESOLVER = "see /etc/resolv.conf; a local resolver such as unbound is best for mail"
 _OLD = (6, 2)  # of Redis; Debian 12 has 7.0
 _SLOW = 0.005  # seconds of a round trip; each message waits for one
@@ -40,7 +37,7 @@ def check(settings: Settings) -> list[Finding]:
         *_redis(settings),
         *_disk(settings),
         *_clock(),
-        *[one for path in settings.feedback.logs for one in readable(path)],
+        *logs.check(settings),
         *_name(settings),
         *_mail_domains(settings),
         *_people(settings),
@@ -188,32 +185,6 @@ def _clock() -> list[Finding]:
     if answer.strip() == "yes":
         return [ok("is synchronised", where)]
     return [warn("is not synchronised", where, "timedatectl set-ntp true")]
-
-
-def readable(path: Path, user: str = _USER) -> list[Finding]:
-    """Return whether a log can be read by the daemon's user."""
-    where = str(path)
-    try:
-        facts = path.stat()
-        account = pwd.getpwnam(user)
-    except PermissionError:
-        return [unknown("not to be seen by this user", where, "use sudo")]
-    except OSError as error:
-        cure = "name the MTA's log in feedback.logs"
-        return [fail(str(error.strerror), where, cure)]
-    except KeyError:
-        return [unknown(f"there is no user {user}", where)]
-    groups = os.getgrouplist(user, account.pw_gid)
-    if facts.st_uid == account.pw_uid:
-        may = facts.st_mode & 0o400
-    elif facts.st_gid in groups:
-        may = facts.st_mode & 0o040
-    else:
-        may = facts.st_mode & 0o004
-    if may:
-        return [ok("the log can be read", where)]
-    cure = f"adduser {user} adm && systemctl restart mailshaper"
-    return [fail(f"{user} may not read this log", where, cure)]
 
 
 def _name(settings: Settings) -> list[Finding]:

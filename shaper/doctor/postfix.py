@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from shaper.doctor import asking
+from shaper.doctor import asking, left
 from shaper.doctor.finding import Finding, fail, ok, unknown, warn
 from shaper.doctor.probes import run
 
@@ -26,13 +26,15 @@ _SNIPPETS = "/usr/share/mailshaper/postfix"
 class Postfix:
     """main.cf with defaults, services of master.cf, and their -o options.
 
-    ``chrooted`` are those services that see nothing but the queue directory.
+    ``chrooted`` are those services that see nothing but the queue directory, and
+    ``smtpd`` those that take mail by SMTP, from the network or from postscreen(8).
     """
 
     main: dict[str, str]
     services: frozenset[str] = frozenset()
     options: dict[str, dict[str, str]] = field(default_factory=dict)
     chrooted: frozenset[str] = frozenset()
+    smtpd: frozenset[str] = frozenset()
 
     def value(self, service: str, name: str) -> str:
         """Return a parameter as one service sees it."""
@@ -42,10 +44,21 @@ class Postfix:
         """Return the services where people log in, "" (main.cf) without any."""
         return [
             name
-            for name in sorted(self.services)
-            if name.endswith("/inet")
-            and self.value(name, "smtpd_sasl_auth_enable") == "yes"
+            for name in sorted(self.smtpd)
+            if self.value(name, "smtpd_sasl_auth_enable") == "yes"
         ] or [""]
+
+    def ways(self) -> dict[str, str]:
+        """Return which settings send mail by the transport ``shaper``, and where."""
+        found = {
+            f"main.cf {name}": self.main.get(name, "")
+            for name in ("content_filter", "default_transport")
+        }
+        for name in sorted(self.options):
+            found[f"master.cf {name} content_filter"] = self.options[name].get(
+                "content_filter", ""
+            )
+        return {key: to for key, to in found.items() if to.startswith("shaper:")}
 
 
 def read(config: str = "") -> Postfix:
@@ -67,7 +80,8 @@ def parse(main: str, services: str, options: str) -> Postfix:
     rows = [line.split() for line in services.splitlines() if line.strip()]
     names = frozenset("/".join(row[:2]) for row in rows)
     chrooted = frozenset("/".join(row[:2]) for row in rows if row[4:5] == ["y"])
-    return Postfix(dict(_assignments(main)), names, found, chrooted)
+    smtpd = frozenset("/".join(row[:2]) for row in rows if row[7:8] == ["smtpd"])
+    return Postfix(dict(_assignments(main)), names, found, chrooted, smtpd)
 
 
 def _assignments(text: str) -> list[tuple[str, str]]:
@@ -77,9 +91,13 @@ def _assignments(text: str) -> list[tuple[str, str]]:
 
 def check(postfix: Postfix, settings: Settings) -> list[Finding]:
     """Return what is right and wrong in the configuration of Postfix."""
+    kept = left.postfix(postfix, settings)
+    if settings.daemon.placement == "watch":
+        return kept
     if settings.daemon.placement == "policy":
-        return [*asking.check(postfix, settings), *_queue_ids(postfix)]
+        return [*kept, *asking.check(postfix, settings), *_queue_ids(postfix)]
     return [
+        *kept,
         *_road(postfix),
         *_login(postfix, settings),
         *_queue_ids(postfix),
