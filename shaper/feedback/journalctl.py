@@ -15,6 +15,7 @@ import logging
 import os
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shaper.core.ports import ShaperError
@@ -22,12 +23,12 @@ from shaper.core.text import bland
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
-    from pathlib import Path
 
 __all__ = ["JournalFollower", "line_of"]
 
 log = logging.getLogger(__name__)
 
+_MACHINE = Path("/etc/machine-id")
 _LONGEST_ENTRY = 1024 * 1024
 _PAST = 20_000  # entries read again at the start, for the open messages
 _SAVED_EVERY = 1.0
@@ -72,9 +73,13 @@ class JournalFollower:
         """``command`` is journalctl, with options that choose another journal."""
         self.units = tuple(units)
         self._place = place
+        # --merge: following means "of this boot" without it, so what was written
+        # before the machine was started again would be passed over, and all of it
+        # where our /proc is not the one of journald (a container). It also opens the
+        # journals of other machines, if there are any: _MACHINE_ID keeps them out.
         self._base = [
-            *command, "--quiet", "--no-pager", "--output=json",
-            *(f"--unit={unit}" for unit in units),
+            *command, "--quiet", "--no-pager", "--output=json", "--merge",
+            *(f"--unit={unit}" for unit in units), *_of_this_machine(),
         ]  # fmt: skip
         self._clock = clock
         self._sleep = sleep
@@ -219,6 +224,15 @@ class JournalFollower:
                 "systemd-journal or adm to read the journal",
                 bland(text),
             )
+
+
+def _of_this_machine() -> list[str]:
+    """Return the match for our own entries (machine-id(5))."""
+    try:
+        machine = _MACHINE.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return []
+    return [f"_MACHINE_ID={machine}"] if machine else []
 
 
 async def _entries(child: asyncio.subprocess.Process) -> Any:  # noqa: ANN401

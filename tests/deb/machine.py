@@ -49,6 +49,9 @@ class NextHop(socketserver.StreamRequestHandler):
                 sender = path[1]
             if verb == b"RCPT":
                 recipient = path[1]
+                if recipient.startswith(b"nobody"):
+                    self.wfile.write(b"550 5.1.1 no such user\r\n")
+                    continue
             if verb == b"DATA":
                 self.wfile.write(b"354 go on\r\n")
                 content = b"".join(iter(self.rfile.readline, b".\r\n"))

@@ -4,6 +4,7 @@ import json
 import pwd
 import re
 import shutil
+import smtplib
 import stat
 import time
 from pathlib import Path
@@ -44,9 +45,12 @@ MAIN = {
     # The story reads each attempt's answer at once.
     "smtp_tls_security_level": "none",
 }
+UNITS = ("postfix@-.service", "postfix.service")  # of Debian 12, of Debian 13
 OURS = """
 [daemon]
 placement = "policy"
+[feedback]
+journal = ["{unit}"]
 [hop]
 next_hop = "127.0.0.1:10036"
 [trickle]
@@ -84,7 +88,10 @@ def install(old):
     until(active, "the daemon is active")
     expect(not SOCKET.exists(), "the helper's socket is not there unless wanted")
     conf = Path("/etc/mailshaper/conf.d/50-policy.toml")
-    conf.write_text(OURS)
+    unit = next(one for one in UNITS if active(one))
+    say(f"Postfix' log is the journal of {unit}")
+    conf.write_text(OURS.format(unit=unit))
+    run("usermod", "-aG", "systemd-journal", "mailshaper")
     run("systemctl", "enable", "--now", f"{HELPER}.socket")
     run("systemctl", "restart", "mailshaper")
     until(active, "the daemon is active in placement policy")
@@ -104,6 +111,19 @@ def one_mail():
     (name,) = send("dan@example.org", ["bob@example.net"], port=PORT)
     until(lambda: NextHop.arrived[name] == 1, "it arrived")
     expect(on_hold() == set(), "nothing is on hold")
+
+
+def told_by_the_journal():
+    say("a recipient that Postfix' log calls dead is refused")
+    dead = "nobody@example.net"
+    list(send("dan@example.org", [dead], 5, PORT))
+    until(lambda: dead in shaper("suppress", "list"), "it is on the suppression list")
+    try:
+        list(send("dan@example.org", [dead], 6, PORT))
+        fail("it was taken again")
+    except smtplib.SMTPRecipientsRefused as refusal:
+        said = str(refusal)
+    expect("suppress" in said, f"Postfix says: {said}")
 
 
 def put_on_hold():

@@ -49,6 +49,7 @@ def first_life(old, new):
 def second_life(old, new):
     onhold.install(old)
     onhold.one_mail()
+    onhold.told_by_the_journal()
     onhold.put_on_hold()
     onhold.helper_restrictions()
     onhold.who_may_ask()

@@ -8,6 +8,7 @@ import asyncio
 import shutil
 import signal
 import subprocess
+import uuid
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ mount -t tmpfs none /run
 mkdir -p /run/systemd/journal /run/log/journal
 mount --bind "$1" /run/log/journal
 mount --bind "$2" /etc/systemd/journald.conf
+[ -z "$3" ] || mount --bind "$3" /proc/sys/kernel/random/boot_id
 exec /lib/systemd/systemd-journald
 """
 
@@ -65,18 +67,25 @@ def test_an_entry_as_a_line(given, line):
 
 
 class Journal:
-    """A journald; the process that `nsenter`s into its namespace writes to it."""
+    """A journald; the process that `nsenter`s into its namespace writes to it.
 
-    def __init__(self, directory):
+    ``boot`` is the boot that it takes this for, in hexadecimal: its entries are of
+    the time before the machine was started again.
+    """
+
+    def __init__(self, directory, boot=""):
         self.directory = directory / "journal"
         self.directory.mkdir()
         config = directory / "journald.conf"
         config.write_text("[Journal]\nStorage=volatile\nRateLimitBurst=0\n")
+        if boot:
+            other = directory / "boot_id"
+            other.write_text(f"{uuid.UUID(boot)}\n")
         script = directory / "namespace.sh"
         script.write_text(_NAMESPACE)
         self.child = subprocess.Popen(
             ["unshare", "--mount", "--propagation", "private", "sh", str(script),
-             str(self.directory), str(config)],
+             str(self.directory), str(config), str(other) if boot else ""],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -84,6 +93,10 @@ class Journal:
         self._inside = ["nsenter", "--mount", f"--target={self.child.pid}"]
         # What is sent before it listens is dropped without a word.
         poll(self._there, "journald")
+        if boot:
+            place = "/proc/sys/kernel/random/boot_id"
+            subprocess.run([*self._inside, "umount", place], check=True, timeout=20)
+        self.reading = [*self._inside, "journalctl"]
 
     def _there(self):
         self._say("", "journald is there")
@@ -116,13 +129,13 @@ class Journal:
         self.child.wait(20)
 
 
-@pytest.fixture
-def journal(tmp_path):
+@pytest.fixture(params=["", "0123456789abcdef" * 2], ids=["this boot", "another"])
+def journal(tmp_path, request):
     needs.root("journald in a namespace of its own")
     if not _JOURNALD.exists() or not shutil.which("journalctl"):
         needs.impossible("systemd-journald is not installed")
     needs.mount_namespace()
-    made = Journal(tmp_path)
+    made = Journal(tmp_path, request.param)
     try:
         yield made
     finally:
@@ -171,7 +184,7 @@ async def _until_it_follows(following, journal):
 
 
 async def test_a_real_journal_over_restarts(journal, tmp_path):
-    command = ["journalctl", f"--directory={journal.directory}"]
+    command = journal.reading
     place = tmp_path / "cursor"
     await asyncio.to_thread(journal.write, "long ago")
     await poll_async(lambda: "long ago" in journal.text(), "first entry")

@@ -6,9 +6,9 @@ from functools import partial
 import pytest
 
 from shaper.config import Settings
-from shaper.doctor import chain, exim, eximacl, postfix, probes
+from shaper.doctor import chain, exim, eximacl, logs, postfix, probes
 from shaper.doctor.finding import Level
-from shaper.doctor.host import readable, redis_findings, speed_findings
+from shaper.doctor.host import redis_findings, speed_findings
 from shaper.doctor.target import same
 
 MAIN = """\
@@ -328,7 +328,27 @@ def test_redis_that_forgets():
 def test_a_log_that_the_daemon_may_not_read(tmp_path):
     log = tmp_path / "mail.log"
     log.touch(mode=0o600)
-    (found,) = readable(log, "nobody")
+    (found,) = logs.readable(log, "nobody")
     assert (found.level, found.cure[:15]) == (Level.FAIL, "adduser nobody ")
     log.chmod(0o644)
-    assert readable(log, "nobody")[0].level is Level.OK
+    assert logs.readable(log, "nobody")[0].level is Level.OK
+
+
+def test_a_unit_that_writes_nothing_is_not_the_mtas():
+    (found,) = logs.journal_findings("postfix@-.service", "", "postfix.service")
+    assert (found.level, "postfix.service" in found.cure) == (Level.WARN, True)
+    (found,) = logs.journal_findings("postfix@-.service", "", "")
+    assert "list-units" in found.cure
+    (found,) = logs.journal_findings("postfix@-.service", "statistics: max", "x")
+    assert found.level is Level.OK
+
+
+def test_no_log_at_all_is_a_fault_where_no_mail_passes_us():
+    def faults(placement):
+        return [
+            one.what for one in logs.check(Settings(daemon={"placement": placement}))
+        ]
+
+    assert faults("hop") == []
+    (said,) = faults("policy")
+    assert "no log" in said
