@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from shaper.config import Settings
     from shaper.doctor.postfix import Postfix
 
-__all__ = ["check", "helper", "seconds"]
+__all__ = ["check", "helper", "judged", "places", "questions", "seconds"]
 
 _SNIPPET = "mailshaper setup postfix --way policy"
 _PATIENCE = 5.0
@@ -81,6 +81,7 @@ class Question:
 def questions(
     postfix: Postfix, settings: Settings, service: str, key: str
 ) -> list[Question]:
+    """Return the questions of a list of restrictions that lead to us."""
     value = expanded(postfix, postfix.value(service, key))
     base = postfix.main.get("queue_directory", "")
     found = []
@@ -101,11 +102,20 @@ def _asked(postfix: Postfix, settings: Settings, service: str) -> list[Finding]:
         if not asks:
             found.append(fail(loss, where, f"{_SNIPPET}; run what it says"))
         else:
-            found.append(_question(postfix, service, asks[0], where))
+            found.append(judged(postfix, service, asks[0], where))
+    if proxy := postfix.value(service, "smtpd_proxy_filter"):
+        # No queue id is told then, and HOLD is not done; tried with Postfix .
+        found.append(
+            fail(
+                f"no mail can be held: it goes to {proxy} before it has a queue file",
+                f"{place} smtpd_proxy_filter",
+                "filter behind the queue (content_filter), or use the placement hop",
+            )
+        )
     return found
 
 
-def _question(postfix: Postfix, service: str, ask: Question, where: str) -> Finding:
+def judged(postfix: Postfix, service: str, ask: Question, where: str) -> Finding:
     """Judge a question: nothing is before it, it gets there, mail passes without us."""
     if permits := re.search(r"\bpermit\w*", ask.before):
         return fail(

@@ -6,7 +6,7 @@ Asks as the MTA would (EHLO, a policy request), sends no mail, changes nothing.
 from __future__ import annotations
 
 from email.utils import formatdate, make_msgid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shaper.cli.client import Client
 from shaper.cli.failure import NOPERM, CliError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from shaper.config import Settings
 
-__all__ = ["check", "send"]
+__all__ = ["check", "placement_findings", "send"]
 
 _START = "systemctl start mailshaper; journalctl -u mailshaper -n 50"
 _EHLO = ((b"", b"smtp"), (b"EHLO localhost\r\n", b"smtp"), (b"QUIT\r\n", b"smtp"))
@@ -29,7 +29,7 @@ _ASK = b"request=smtpd_access_policy\nprotocol_state=RCPT\nqueue_id=\n\n"
 
 def check(settings: Settings, admin: Path) -> list[Finding]:
     """Return what answers and what does not."""
-    found = _daemon(admin)
+    found = _daemon(admin, settings)
     if settings.daemon.placement == "hop":
         for address in settings.hop.listen:
             found += _hop(address)
@@ -85,17 +85,34 @@ def send(settings: Settings, recipient: str) -> list[Finding]:
     return [ok(f"the next hop took it: {said!r}", where)]
 
 
-def _daemon(admin: Path) -> list[Finding]:
+def placement_findings(
+    status: dict[str, Any], settings: Settings, where: str
+) -> list[Finding]:
+    """Compare the placement that runs with that of the file; no reload changes it."""
+    runs, wanted = status.get("placement", ""), settings.daemon.placement
+    if not runs or runs == wanted:
+        return []
+    return [
+        fail(
+            f"the daemon runs in placement {runs}, and mailshaper.toml says {wanted}",
+            where,
+            "systemctl restart mailshaper",
+        )
+    ]
+
+
+def _daemon(admin: Path, settings: Settings) -> list[Finding]:
     where = str(admin)
     try:
         client = Client(admin, timeout=5.0)
-        client.ask("status")
+        status = client.ask("status")
         senders = client.ask("complete")["senders"]
     except CliError as error:
         if error.code == NOPERM:
             return [unknown(str(error), where, error.hint)]
         return [fail(str(error), where, error.hint or _START)]
     found = [ok("the daemon answers", where)]
+    found += placement_findings(status, settings, where)
     logins = sum(str(one).startswith(("login:", "uid:")) for one in senders)
     if logins:
         found.append(ok(f"logins arrive: {logins} senders have one", where))

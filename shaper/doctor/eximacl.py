@@ -30,6 +30,10 @@ _NAME = re.compile(r"(\w[\w.-]*)\s*:\s*")
 _CALL = re.compile(r"\bacl\s*=\s*(\w[\w.-]*)")
 _ASK = re.compile(r"\$\{readsocket\{([^}]*)\}")
 _REQUEST = "request=mailshaper_policy"
+# ${readsocket{where}{request}{timeout}{end of line}{text if there is no answer}}
+_WITH_OTHERWISE = 5
+_HOLDING = frozenset({"acl_smtp_data", "acl_not_smtp"})
+_FREEZE = re.compile(r"\bcontrol\s*=\s*freeze\b")
 
 
 def check(options: dict[str, str], config: str, listen: Sequence[str]) -> list[Finding]:
@@ -57,7 +61,8 @@ def _stage(
     if value not in acls:
         cure = f"exim4 -bP config as root shows it: {_REQUEST} must be asked there"
         return unknown("this ACL cannot be looked into", where, cure)
-    asks = [one for one in _reached(value, acls) if _REQUEST in one]
+    reached = _reached(value, acls)
+    asks = [one for one in reached if _REQUEST in one]
     if not asks:
         return fail(STAGES[name], where, _CURE)
     targets = {target for one in asks for target in _ASK.findall(one)}
@@ -68,7 +73,42 @@ def _stage(
         heard = ", ".join(listen) or "nowhere"
         what = f"Exim asks at {strange[0]}, and policy.listen is {heard}"
         return fail(what, where, _CURE)
+    return _faults(name, where, asks, reached, acls)
+
+
+def _faults(
+    stage: str, where: str, asks: list[str], reached: list[str], acls: dict[str, str]
+) -> Finding:
+    """Judge what is done with the answer, and without one."""
+    every = "\n".join(reached)
+    for called in _CALL.findall(every):
+        if called not in acls:
+            return fail(f"there is no ACL {called}: mail is deferred", where, _CURE)
+    if any(_arguments(one) < _WITH_OTHERWISE for one in asks):
+        what = "mail is deferred while mailshaper is down: ${readsocket} has no text "
+        return fail(f"{what}for that case", where, _CURE)
+    if stage in _HOLDING and not _FREEZE.search(every):
+        what = "it is asked, and mail that is to wait is sent: no control = freeze"
+        return fail(what, where, _CURE)
     return ok("mailshaper is asked", where)
+
+
+def _arguments(text: str) -> int:
+    """Return how many arguments our question has: {...} one after another."""
+    begin = text.rfind("${readsocket", 0, text.index(_REQUEST))
+    count = depth = 0
+    skip = False
+    for char in text[begin + 2 :]:
+        if skip or char == "\\":
+            skip = not skip
+        elif char == "{":
+            count += depth == 0
+            depth += 1
+        elif char == "}":
+            depth -= 1
+            if depth < 0:
+                break
+    return count
 
 
 def _acls(config: str) -> dict[str, str]:

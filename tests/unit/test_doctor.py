@@ -108,6 +108,7 @@ begin acl
     set acl_c_x = ${readsocket{inet:127.0.0.1:10027}\
       {request=mailshaper_policy\\n}{5s}{ }{none}}
   accept
+    control = freeze
 
   theirs:
   require
