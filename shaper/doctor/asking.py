@@ -104,7 +104,7 @@ def _asked(postfix: Postfix, settings: Settings, service: str) -> list[Finding]:
         else:
             found.append(judged(postfix, service, asks[0], where))
     if proxy := postfix.value(service, "smtpd_proxy_filter"):
-        # No queue id is told then, and HOLD is not done; tried with Postfix .
+        # No queue id is told then, and HOLD is not done; tried with Postfix 3.7.
         found.append(
             fail(
                 f"no mail can be held: it goes to {proxy} before it has a queue file",
