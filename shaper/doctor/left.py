@@ -34,8 +34,8 @@ def postfix(known: Postfix, settings: Settings) -> list[Finding]:
                 "mail is asked about, and nobody listens in this placement: each "
                 "question is a delay and a warning in the log",
                 ", ".join(asked),
-                f"sh {_SNIPPETS}/policy-off.sh (of a placement hop: off.sh) && "
-                "postfix reload",
+                f"set policy= in a copy of {_SNIPPETS}/policy-off.sh (where mail went "
+                "through: off.sh) to what is asked, run it, postfix reload",
             )
         )
     return found
