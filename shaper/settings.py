@@ -235,7 +235,7 @@ class Feedback(Section):
     logs: list[Path] = []
     """MTA log files to follow, Postfix or Exim: /var/log/mail.log"""
     journal: list[str] = []
-    """Units of systemd to follow instead of files: postfix@-.service"""
+    """Units of systemd to follow: postfix@-.service; Debian 13: postfix.service"""
     lmtp: list[Address] = []
     """Addresses of an LMTP listener for bounces and complaints."""
     maildir: OptionalPath = None

@@ -177,9 +177,8 @@ class Orders:
                 # by this instance's clock is not to lie here.
                 self._trickle.wake(Lane("state", order.sender), now)
         else:
-            fate = _FATES[order.action]
-            ended = [await self._trickle.end(m.id, fate) for m in messages]
-            messages = [message for message in ended if message is not None]
+            named = [message.id for message in messages]
+            messages = await self._trickle.end_all(named, _FATES[order.action])
         if order.id in self._unsent:
             return messages  # the other instances are to hear of it first
         await self._context.audit.append(

@@ -25,7 +25,7 @@ from shaper.core.state import State
 from shaper.engine.heldmail import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     from shaper.core.message import HeldMessage
     from shaper.core.record import Record
@@ -42,6 +42,7 @@ T = TypeVar("T")
 
 # After an own failure (disk full, a bug) a lane rests this long, in seconds.
 _REST = 60.0
+_AT_ONCE = 100  # messages that are ended together: two requests to the queue helper
 # Nothing is due for so long that the clock is looked at again, in seconds: a
 # clock that stepped must not leave mail lying.
 _LONGEST_SLEEP = 30.0
@@ -277,6 +278,24 @@ class Trickle:
         fates = dict.fromkeys(message.waiting, fate)
         return message if await self._settle(message, fates) else None
 
+    async def end_all(
+        self, message_ids: Sequence[str], fate: RecipientFate
+    ) -> list[HeldMessage]:
+        """Do the same for many; returns those that waited.
+
+        Some at once, which share what they cost: fsyncs, requests to the queue helper.
+        """
+        ended: list[HeldMessage] = []
+        for begin in range(0, len(message_ids), _AT_ONCE):
+            some = message_ids[begin : begin + _AT_ONCE]
+            works = [self.end(one, fate) for one in some]
+            for result in await asyncio.gather(*works, return_exceptions=True):
+                if isinstance(result, BaseException):
+                    raise result
+                if result is not None:
+                    ended.append(result)
+        return ended
+
     async def write_owed(self) -> None:
         """Write down answers that a full disk refused. Raises SpoolFullError."""
         for message_id in self._delivery.owing():
@@ -318,8 +337,7 @@ class Trickle:
         """Give mail that was held for the longest time back to its sender."""
         limit = now - self._context.pace.longest_hold
         old = [m.id for m in self._held.all() if m.submission.received <= limit]
-        ended = [await self.end(i, RecipientFate.EXPIRED) for i in old]
-        return [message for message in ended if message is not None]
+        return await self.end_all(old, RecipientFate.EXPIRED)
 
 
 def _served(recipients: int, record: Record) -> None:

@@ -41,8 +41,9 @@ class QueueState(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class _Wanted:
-    """A release that waits for its turn; then what the helper said about it."""
+    """A change that waits for its turn; then what the helper said about it."""
 
+    verb: str
     queue_id: str
     said: str = ""
     trouble: str = ""
@@ -81,39 +82,9 @@ class QueueHelper:
 
         Returns HELD when this did it; else where the message was found, and
         nothing was changed. Raises QueueTroubleError. What waits for its turn here
-        goes in one request with others.
+        goes in one request with others of its kind; so do the changes below.
         """
-        mine = _Wanted(queue_id)
-        self._wanted.append(mine)
-        try:
-            async with self._turn:
-                if mine in self._wanted:
-                    await self._release_some()
-        finally:
-            if mine in self._wanted:
-                self._wanted.remove(mine)
-        if mine.trouble:
-            raise QueueTroubleError(mine.trouble)
-        return self._changed(queue_id, mine.said)
-
-    async def _release_some(self) -> None:
-        """Ask for those that have waited longest; the turn is ours."""
-        some, self._wanted = self._wanted[:_MOST_IDS], self._wanted[_MOST_IDS:]
-        ids = list(dict.fromkeys(one.queue_id for one in some))
-        trouble = "the request to the queue helper was interrupted"
-        said: dict[str, str] = {}
-        try:
-            lines = await self._exchange(" ".join(["release", *ids]))
-            if len(ids) == 1 or lines[-1] != "done":
-                said = dict.fromkeys(ids, lines[0])
-            else:
-                said = {one: word for one, _, word in (x.partition(" ") for x in lines)}
-            trouble = ""
-        except QueueTroubleError as error:
-            trouble = str(error)
-        finally:
-            for one in some:
-                one.said, one.trouble = said.get(one.queue_id, ""), trouble
+        return await self._change("release", queue_id)
 
     async def requeue(self, queue_id: str) -> QueueState:
         """Like ``release``, with a new life time; Postfix gives it a new id."""
@@ -128,7 +99,38 @@ class QueueHelper:
         return await self._change("return", queue_id)
 
     async def _change(self, verb: str, queue_id: str) -> QueueState:
-        return self._changed(queue_id, (await self._ask(f"{verb} {queue_id}"))[0])
+        mine = _Wanted(verb, queue_id)
+        self._wanted.append(mine)
+        try:
+            async with self._turn:
+                if mine in self._wanted:
+                    await self._change_some(verb)
+        finally:
+            if mine in self._wanted:
+                self._wanted.remove(mine)
+        if mine.trouble:
+            raise QueueTroubleError(mine.trouble)
+        return self._changed(queue_id, mine.said)
+
+    async def _change_some(self, verb: str) -> None:
+        """Ask for those of a kind that have waited longest; the turn is ours."""
+        some = [one for one in self._wanted if one.verb == verb][:_MOST_IDS]
+        self._wanted = [one for one in self._wanted if one not in some]
+        ids = list(dict.fromkeys(one.queue_id for one in some))
+        trouble = "the request to the queue helper was interrupted"
+        said: dict[str, str] = {}
+        try:
+            lines = await self._exchange(" ".join([verb, *ids]))
+            if len(ids) == 1 or lines[-1] != "done":
+                said = dict.fromkeys(ids, lines[0])
+            else:
+                said = {one: word for one, _, word in (x.partition(" ") for x in lines)}
+            trouble = ""
+        except QueueTroubleError as error:
+            trouble = str(error)
+        finally:
+            for one in some:
+                one.said, one.trouble = said.get(one.queue_id, ""), trouble
 
     def _changed(self, queue_id: str, said: str) -> QueueState:
         if said == "done":

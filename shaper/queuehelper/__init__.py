@@ -10,16 +10,17 @@ the standard library only and is meant to be read in an evening. What it promise
 * A queue id is a fixed alphabet and length; no shell, no other argument, absolute
   paths, a clean environment, bounded output, bounded time.
 
-Protocol, ASCII, one request per connection:
+Protocol, ASCII, one request of at most 50 different queue ids per connection:
 
-    state ID [ID ...]    at most 50   one line "ID held|queued|absent" each, "done"
-    release ID [ID ...]  let them go on now, at most 50
-    requeue ID           the same, with a new life time (Postfix gives it a new id)
-    drop ID              delete it, tell nobody
-    return ID            the MTA's own bounce to its sender
+    state ID [ID ...]    one line "ID held|queued|absent" each, then "done"
+    release ID [ID ...]  let them go on now
+    requeue ID [ID ...]  the same, with a new life time (Postfix gives new ids)
+    drop ID [ID ...]     delete them, tell nobody
+    return ID [ID ...]   the MTA's own bounce to the sender of each
 
 Answers: ``done``, ``not-held queued``, ``not-held absent`` (nothing was changed),
 ``refused WHY`` (the request is no such request), ``failed WHY`` (the MTA's command
-did not do it; ask ``state`` before asking again). To a release of several, a line
-"ID done" or "ID not-held ..." each, then "done". Asking twice changes nothing.
+did not do it, or not all of it; ask ``state`` before asking again). To one about
+several, a line "ID done" or "ID not-held ..." each, then "done". Asking twice
+changes nothing.
 """

@@ -8,6 +8,7 @@ By hand, ``--socket PATH`` makes one. Sees to itself that it is root.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import pwd
 import socket
@@ -113,8 +114,9 @@ def _listener(path: Path | None, owner: int) -> tuple[socket.socket, float | Non
 
 
 def _say(line: str) -> None:
-    sys.stderr.write(f"mailshaper-queue: {line}\n")
-    sys.stderr.flush()
+    # A journal that is full or away is no reason to owe somebody an answer.
+    with contextlib.suppress(OSError):
+        os.write(sys.stderr.fileno(), f"mailshaper-queue: {line}\n".encode())
 
 
 def _fail(why: str) -> int:

@@ -47,14 +47,14 @@ class Queue(Protocol):
     def release(self, queue_ids: Sequence[str]) -> set[str]:
         """Let them go on now; return those that were held. Raises FailedError."""
 
-    def requeue(self, queue_id: str) -> bool:
-        """Let it go on with a new life time; False if it is not held."""
+    def requeue(self, queue_ids: Sequence[str]) -> set[str]:
+        """Let them go on with a new life time; returns as ``release`` does."""
 
-    def drop(self, queue_id: str) -> bool:
-        """Delete it and tell nobody; False if it is not held."""
+    def drop(self, queue_ids: Sequence[str]) -> set[str]:
+        """Delete them and tell nobody; returns as ``release`` does."""
 
-    def give_back(self, queue_id: str) -> bool:
-        """Have the MTA return it to its sender; False if it is not held."""
+    def give_back(self, queue_ids: Sequence[str]) -> set[str]:
+        """Have the MTA return them to their senders; returns as ``release`` does."""
 
 
 class Postfix:
@@ -100,19 +100,19 @@ class Postfix:
         self._hurry(released)
         return released
 
-    def requeue(self, queue_id: str) -> bool:
-        """Send it through pickup and cleanup again; the log tells orig_id."""
-        return bool(self._postsuper("-r", [queue_id], "requeued"))
+    def requeue(self, queue_ids: Sequence[str]) -> set[str]:
+        """Send them through pickup and cleanup again; the log tells orig_id."""
+        return self._postsuper("-r", queue_ids, "requeued")
 
-    def drop(self, queue_id: str) -> bool:
-        """Delete it."""
-        return bool(self._postsuper("-d", [queue_id], "removed"))
+    def drop(self, queue_ids: Sequence[str]) -> set[str]:
+        """Delete them."""
+        return self._postsuper("-d", queue_ids, "removed")
 
-    def give_back(self, queue_id: str) -> bool:
-        """Expire it now (Postfix 3.5 and later): returned, without an attempt."""
-        expired = self._postsuper("-f", [queue_id], "expired")
+    def give_back(self, queue_ids: Sequence[str]) -> set[str]:
+        """Expire them now (Postfix 3.5 and later): returned, without an attempt."""
+        expired = self._postsuper("-f", queue_ids, "expired")
         self._hurry(expired)
-        return bool(expired)
+        return expired
 
     def _is_in(self, queue: str, queue_id: str) -> bool:
         directory = self._directory / queue
@@ -224,25 +224,31 @@ class Exim:
         elif self._queue_run is None or self._queue_run.poll() is not None:
             self._queue_run = self._start("-q")
 
-    def requeue(self, queue_id: str) -> bool:
-        """Release it: Exim gives up on hosts, not on the age of a message."""
-        return self._release(queue_id)
+    def requeue(self, queue_ids: Sequence[str]) -> set[str]:
+        """Release them: Exim gives up on hosts, not on the age of a message."""
+        return self.release(queue_ids)
 
-    def drop(self, queue_id: str) -> bool:
-        """Delete it."""
-        return self._if_held("-Mrm", queue_id)
+    def drop(self, queue_ids: Sequence[str]) -> set[str]:
+        """Delete them."""
+        return self._if_held("-Mrm", queue_ids)
 
-    def give_back(self, queue_id: str) -> bool:
-        """Cancel it: its sender gets Exim's bounce, nothing is delivered."""
-        return self._if_held("-Mg", queue_id)
+    def give_back(self, queue_ids: Sequence[str]) -> set[str]:
+        """Cancel them: the senders get Exim's bounces, nothing is delivered."""
+        return self._if_held("-Mg", queue_ids)
 
-    def _if_held(self, option: str, queue_id: str) -> bool:
-        if self._state(queue_id) != HELD:
-            return False
-        code, words = self._run(option, queue_id)
-        if self._state(queue_id) == HELD:
+    def _if_held(self, option: str, queue_ids: Sequence[str]) -> set[str]:
+        held = self._held(queue_ids)
+        if not held:
+            return set()
+        code, words = self._run(option, *held)
+        still = self._held(held)
+        if still == held:
             raise FailedError(f"exim {option} {code}: {words[:_SHOWN]}")
-        return True
+        return set(held) - set(still)
+
+    def _held(self, queue_ids: Sequence[str]) -> list[str]:
+        found = self.states(queue_ids)
+        return [one for one in queue_ids if found[one] == HELD]
 
     def _run(self, *arguments: str) -> tuple[int, str]:
         return _run(self._program, *self._config, *arguments)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST_IDS", "answer", "serve"]
 
-MOST_IDS = 50  # of one "state" or "release": bounded work for one request
+MOST_IDS = 50  # bounded work for one request
 _LONGEST_REQUEST = 2048  # octets: 50 ids of 32 and a verb are fewer
 _PATIENCE = 5.0  # seconds for the request to come and the answer to go
 
@@ -75,29 +75,35 @@ def _serve_one(
     connection.sendall(f"{said}\n".encode("ascii", "replace"))
 
 
-def answer(request: str, queue: Queue) -> str:  # noqa: PLR0911 - one per outcome
+def answer(request: str, queue: Queue) -> str:
     """Do what a request asks and return the answer, without the last line end."""
     verb, *ids = request.split(" ")
-    alone = {"requeue": queue.requeue, "drop": queue.drop, "return": queue.give_back}
-    if verb not in {"state", "release", *alone}:
+    deeds = {
+        "release": queue.release,
+        "requeue": queue.requeue,
+        "drop": queue.drop,
+        "return": queue.give_back,
+    }
+    if verb != "state" and verb not in deeds:
         return "refused unknown request"
-    if not 1 <= len(ids) <= (1 if verb in alone else MOST_IDS):
-        return "refused number of queue ids"
-    if not all(queue.well_formed(one) for one in ids):
-        return "refused not a queue id"
+    if why := _refusal(ids, queue):
+        return f"refused {why}"
     try:
         if verb == "state":
             found = queue.states(ids)
             return "\n".join([*(f"{one} {found[one]}" for one in ids), "done"])
-        if verb == "release":
-            done = queue.release(ids)
-        else:
-            done = set(ids) if alone[verb](ids[0]) else set()
+        done = deeds[verb](ids)
         left = [one for one in ids if one not in done]
         found = queue.states(left) if left else {}
-        said = ["done" if one in done else f"not-held {found[one]}" for one in ids]
     except (FailedError, OSError) as error:  # OSError: the queue cannot be looked at
         return "failed " + " ".join(str(error).split())
+    said = ["done" if one in done else f"not-held {found[one]}" for one in ids]
     if len(ids) == 1:
         return said[0]
     return "\n".join([*map(" ".join, zip(ids, said, strict=True)), "done"])
+
+
+def _refusal(ids: list[str], queue: Queue) -> str:
+    if not 1 <= len(ids) <= MOST_IDS or len(set(ids)) < len(ids):
+        return "number of queue ids"
+    return "" if all(map(queue.well_formed, ids)) else "not a queue id"
