@@ -83,6 +83,7 @@ def check(exim: Exim, settings: Settings) -> list[Finding]:
                 "update-exim4.conf && systemctl reload exim4",
             )
         )
+    found += _port(exim, settings)
     if not settings.identity.login_header and not settings.identity.trust_auth:
         found.append(
             fail(
@@ -93,6 +94,19 @@ def check(exim: Exim, settings: Settings) -> list[Finding]:
         )
     bad = [one for one in found if one.level is not Level.OK]
     return found if bad else [*found, ok("the way to mailshaper is there", "Exim")]
+
+
+def _port(exim: Exim, settings: Settings) -> list[Finding]:
+    """Compare ports only, where Exim's configuration may be seen and names one."""
+    listen = settings.hop.listen
+    ports = {one.rpartition(":")[2] for one in listen if not one.startswith("/")}
+    transport = eximacl.section(exim.config, "transports").get("mailshaper", "")
+    named = re.search(r"(?m)^port\s*=\s*(\d+)$", transport)
+    if not ports or not named or named[1] in ports:
+        return []
+    what = f"mail is sent to port {named[1]}, and hop.listen is {', '.join(listen)}"
+    cure = "mailshaper setup exim; run what it says"
+    return [fail(what, "Exim, transport mailshaper", cure)]
 
 
 def _thawed(exim: Exim, loss: str) -> list[Finding]:

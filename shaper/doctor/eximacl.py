@@ -16,7 +16,7 @@ from shaper.doctor.target import same
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["STAGES", "asking", "check"]
+__all__ = ["STAGES", "asking", "check", "section"]
 
 STAGES = {
     "acl_smtp_data": "it is not asked about messages by SMTP: none is held",
@@ -38,13 +38,13 @@ _FREEZE = re.compile(r"\bcontrol\s*=\s*freeze\b")
 
 def check(options: dict[str, str], config: str, listen: Sequence[str]) -> list[Finding]:
     """Return for each stage whether mailshaper is asked, and where."""
-    acls = _acls(config)
+    acls = section(config, "acl")
     return [_stage(name, options.get(name, ""), acls, listen) for name in STAGES]
 
 
 def asking(options: dict[str, str], config: str) -> list[str]:
     """Return the stages at which mailshaper is asked, wherever it listens."""
-    acls = _acls(config)
+    acls = section(config, "acl")
     return [
         name
         for name in STAGES
@@ -111,15 +111,15 @@ def _arguments(text: str) -> int:
     return count
 
 
-def _acls(config: str) -> dict[str, str]:
-    """Return the ACLs by name, as -bP config prints that section."""
+def section(config: str, title: str) -> dict[str, str]:
+    """Return what a section has, by name, as -bP config prints it."""
     found: dict[str, list[str]] = {}
     body: list[str] | None = None
     inside = False
     for raw in config.splitlines():
         line = raw.strip()
         if line.startswith("begin "):
-            inside, body = line.split() == ["begin", "acl"], None
+            inside, body = line.split() == ["begin", title], None
         elif inside and (named := _NAME.fullmatch(line)):
             body = found.setdefault(named[1], [])
         elif body is not None and not line.startswith("#"):

@@ -47,6 +47,11 @@ def test_the_script_brings_all_parts_once(split):
             exim.shell(text)
         assert text == "# Everything is there already."
         assert "router = mailshaper," in exim.route("bob@example.net")
+        assert faults(exim, settings) == []
+        (port,) = faults(exim, settings, hop={"listen": ["127.0.0.1:9"]})
+        assert "hop.listen is 127.0.0.1:9" in port
+        (router,) = faults(exim, settings, daemon={"placement": "watch"})
+        assert "takes none in this placement" in router
         changed = etc / ("conf.d" if split else "mailshaper") / "retry/20_mailshaper"
         changed.write_text("# mine\n")
         found = parts.pieces(settings, read, etc, split=split)
@@ -56,6 +61,19 @@ def test_the_script_brings_all_parts_once(split):
         assert text.count("<<'END_OF_MAILSHAPER'") == 1
         exim.shell(text)
         assert "router = mailshaper," in exim.route("bob@example.net")
+
+
+def faults(exim, settings, **changed):
+    """Return what the doctor has against Exim's way, with sections changed."""
+    sections = {
+        "hop": {"listen": settings.hop.listen},
+        "identity": {"login_header": "X-Shaper-Login"},
+        "feedback": {"logs": ["/var/log/exim4/mainlog"]},
+    }
+    found = doctor.check(
+        doctor.read(exim.inside("exim4")), Settings(**(sections | changed))
+    )
+    return [one.what for one in found if one.level is not Level.OK]
 
 
 def judged(exim, settings):

@@ -3,7 +3,7 @@
 import pytest
 
 from shaper.config import Settings
-from shaper.doctor import chain, eximacl, postfix
+from shaper.doctor import chain, exim, eximacl, postfix
 from shaper.doctor.finding import Level
 
 ASK = "check_policy_service { inet:127.0.0.1:10027, timeout=5s, default_action=DUNNO }"
@@ -154,3 +154,21 @@ def test_a_daemon_that_runs_with_another_placement():
     assert "policy" in found.what
     assert chain.placement_findings({"placement": "policy"}, settings, "x") == []
     assert chain.placement_findings({}, settings, "x") == []
+
+
+@pytest.mark.parametrize(
+    ("port", "is_right"), [("10025", True), ("10099", False), ("${if eq{a}{b}}", True)]
+)
+def test_exims_transport_leads_to_where_mailshaper_listens(port, is_right):
+    settings = Settings(identity={"login_header": "X-Shaper-Login"})
+    config = (
+        "begin acl\n  mailshaper:\n    port = 1\n"
+        f"begin transports\n  mailshaper:\n    driver = smtp\n    port = {port}\n"
+        "  other:\n    port = 2\n"
+    )
+    found = exim.check(exim.parse("", "mailshaper\n", config), settings)
+    bad = [one for one in found if one.level is not Level.OK]
+    assert (bad == []) is is_right
+    for one in bad:
+        assert (one.level, "hop.listen" in one.what) == (Level.FAIL, True)
+        assert "setup exim" in one.cure
