@@ -8,10 +8,12 @@ can move the message between our look and its deed. Exim has no such option for
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
 import re
+import stat
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
@@ -85,14 +87,14 @@ class Postfix:
 
     def states(self, queue_ids: Sequence[str]) -> dict[str, str]:
         """Look where the files are; Postfix names a file like the id."""
-        return {one: self._state(one) for one in queue_ids}
-
-    def _state(self, queue_id: str) -> str:
-        # Twice: between two looks the queue manager may have moved it.
+        found: dict[str, str] = {}
+        # Twice: between two looks the queue manager may have moved one.
         for queue in self._QUEUES * 2:
-            if self._is_in(queue, queue_id):
-                return HELD if queue == "hold" else QUEUED
-        return ABSENT
+            if left := [one for one in queue_ids if one not in found]:
+                state = HELD if queue == "hold" else QUEUED
+                places = _directories(self._directory / queue)
+                found |= {one: state for one in left if _is_in(places, one)}
+        return {one: found.get(one, ABSENT) for one in queue_ids}
 
     def release(self, queue_ids: Sequence[str]) -> set[str]:
         """Move them to the deferred queue and have them tried at once."""
@@ -113,17 +115,6 @@ class Postfix:
         expired = self._postsuper("-f", queue_ids, "expired")
         self._hurry(expired)
         return expired
-
-    def _is_in(self, queue: str, queue_id: str) -> bool:
-        directory = self._directory / queue
-        if (directory / queue_id).is_file():
-            return True
-        # hash_queue_depth: up to three levels of one-character directories.
-        return any(
-            found.is_file()
-            for depth in ("?/", "?/?/", "?/?/?/")
-            for found in directory.glob(depth + queue_id)
-        )
 
     def _postsuper(self, option: str, queue_ids: Sequence[str], deed: str) -> set[str]:
         arguments = [word for one in queue_ids for word in (option, one)]
@@ -267,6 +258,37 @@ class Exim:
             )
         except OSError:
             return None
+
+
+def _directories(queue: Path) -> list[str]:
+    """Return where Postfix may have a file of this queue.
+
+    hash_queue_depth: up to three levels of one-character directories.
+    """
+    level = [str(queue)]
+    every = list(level)
+    for _ in range(3):
+        level = [below for one in level for below in _one_character(one)]
+        every += level
+    return every
+
+
+def _one_character(directory: str) -> list[str]:
+    with os.scandir(directory) as entries:
+        return [
+            one.path
+            for one in entries
+            if len(one.name) == 1 and one.is_dir(follow_symlinks=False)
+        ]
+
+
+def _is_in(directories: Sequence[str], queue_id: str) -> bool:
+    """Whether a file has this name there; a link to one is no message."""
+    for one in directories:
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISREG(os.lstat(f"{one}/{queue_id}").st_mode):
+                return True
+    return False
 
 
 def _run(*command: str) -> tuple[int, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from shaper.policy.queue import QueueHelper, QueueState
+from shaper.policy.queue import QueueHelper, QueueState, QueueTroubleError
 from shaper.queuehelper import queues
 from shaper.queuehelper.server import answer
 from tests.integration.test_queue_helper import (
@@ -49,12 +49,15 @@ def sick_postfix(postfix, directory, postsuper):
 async def told(path, octets):
     """Send this and nothing more; return all that is answered."""
     reader, writer = await asyncio.open_unix_connection(str(path))
+    answer = b""
     with contextlib.suppress(ConnectionError):
         writer.write(octets)
         writer.write_eof()
+        answer = await reader.read()
+    writer.close()
     with contextlib.suppress(ConnectionError):
-        return await reader.read()
-    return b""
+        await writer.wait_closed()
+    return answer
 
 
 @pytest.mark.parametrize(("make", "options"), QUEUES)
@@ -70,6 +73,8 @@ async def test_killed_amid_a_batch_each_message_goes_once(make, options):
         queue.process.stop()
         queue.process.start()
         await asyncio.gather(*map(queue.helper.release, ids))
+        if queue.name == "exim":  # thawed, and nobody had begun to deliver it
+            await queue.mta.run_queue()
         await queue.hop.wait_for(12)
         await poll_async(lambda: not queue.ids(), "an empty queue")
         assert set(Counter(map(tuple, delivered(queue))).values()) == {1}
@@ -87,7 +92,7 @@ async def test_of_two_that_ask_at_once_one_did_it(make, options):
         )
         pairs = zip(both[0], reversed(both[1]), strict=True)
         assert [sorted(one) for one in pairs] == [[ABSENT, HELD]] * 12
-        assert queue.ids() == {}
+        assert not queue.ids()
 
 
 async def test_a_command_that_fails_midway_leaves_what_is_known(tmp_path):
@@ -211,9 +216,17 @@ async def test_a_crowd_that_came_to_the_door_is_sent_away_at_once():
         queue.process.socket.parent.chmod(0o711)
         queue.process.socket.chmod(0o666)  # as if somebody had opened it
         async with crowd(queue.process.socket, NOBODY):
-            # Each of them waiting for its five seconds would be ten minutes.
-            found = await queue.helper.states([ABSENT_ID["exim"]])
-            assert set(found.values()) == {ABSENT}
+            # Who finds the backlog full is told so and asks again. If each of the
+            # crowd were waited for, five seconds, that would be ten minutes.
+            async with asyncio.timeout(20):
+                while (found := await asked_again(queue.helper)) is None:
+                    await asyncio.sleep(0.05)
+            assert found == {ABSENT_ID["exim"]: ABSENT}
+
+
+async def asked_again(helper):
+    with contextlib.suppress(QueueTroubleError):
+        return await helper.states([ABSENT_ID["exim"]])
 
 
 @pytest.mark.parametrize("hashed", [False, True])
@@ -234,7 +247,9 @@ async def test_what_is_planted_in_the_hold_queue_is_no_message(hashed, tmp_path)
         for deed in (helper.release, helper.requeue, helper.drop, helper.give_back):
             assert await deed(link) is ABSENT
             assert await deed(directory) is ABSENT
-        await helper.drop(hard)
+        # Where the name is hashed, postsuper does not look here: trouble, no harm.
+        with contextlib.suppress(QueueTroubleError):
+            await helper.drop(hard)
         assert victim.read_text() == "precious"
         assert (spool / link).is_symlink()
         assert await helper.states([held]) == {held: HELD}
