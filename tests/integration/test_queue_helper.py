@@ -3,96 +3,22 @@
 import asyncio
 import contextlib
 import os
-import re
 import socket
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 
 from shaper.policy.queue import QueueHelper, QueueState, QueueTroubleError
 from tests.support import needs
 from tests.support.ending import end
-from tests.support.exim import Exim
-from tests.support.nexthop import NextHop
-from tests.support.postfix import Postfix
-from tests.support.queue_helper import QueueHelperProcess
+from tests.support.held_queue import exim_queue, hold, only, postfix_queue
 from tests.support.submit import ALICE, submit
 from tests.support.waiting import poll_async
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 ABSENT_ID = {"postfix": "4jZTvv5wwCzJrJf", "exim": "1xWIUL-0005vW-2S"}
-HOLD = "${if def:authenticated_id}"
-
-
-UNIT = needs.REPOSITORY / "debian" / "mailshaper-queue.service"
-
-
-def as_the_unit_starts_it():
-    """Return the command that leaves the helper the unit's rights and no others."""
-    rights = re.search(r"(?m)^CapabilityBoundingSet=(.*)$", UNIT.read_text())[1]
-    names = [one.removeprefix("CAP_").lower() for one in rights.split()]
-    bounds = ",".join(["-all", *(f"+{one}" for one in names)])
-    assert "NoNewPrivileges=yes\n" in UNIT.read_text()
-    setpriv = needs.program("setpriv")
-    return [setpriv, "--no-new-privs", "--bounding-set", bounds]
-
-
-@contextlib.asynccontextmanager
-async def postfix_queue(*, long_ids=True, hashed=False):
-    main = {
-        "queue_run_delay": "300s",
-        "enable_long_queue_ids": "yes" if long_ids else "no",
-        "smtpd_end_of_data_restrictions": "check_sender_access inline:{"
-        "{held@example.test=HOLD}}",
-    }
-    if hashed:
-        main["hash_queue_names"] = "deferred, defer, hold"
-    async with NextHop() as hop:
-        with Postfix(relay=hop.port, main=main) as postfix:
-
-            def ids():
-                return {one["queue_id"]: one["queue_name"] for one in postfix.queue()}
-
-            with QueueHelperProcess(
-                *("--mta", "postfix", "--config", postfix.config),
-                through=as_the_unit_starts_it(),
-            ) as process:
-                yield SimpleNamespace(
-                    name="postfix",
-                    port=postfix.submission_port,
-                    ids=ids,
-                    hop=hop,
-                    mta=postfix,
-                    process=process,
-                    helper=QueueHelper(process.socket),
-                )
-
-
-@contextlib.asynccontextmanager
-async def exim_queue(**_):
-    freeze = (
-        "warn\n  senders = held@example.test\n  control = freeze/no_tell\n"
-        "  set acl_m_note = freezing\n"
-    )
-    async with NextHop() as hop:
-        with (
-            Exim(relay=hop.port, acl_data=freeze) as exim,
-            QueueHelperProcess(
-                "--mta", "exim", "--exim", exim._binary, "--config", exim.config
-            ) as process,
-        ):
-            yield SimpleNamespace(
-                name="exim",
-                port=exim.port,
-                ids=lambda: dict.fromkeys(exim.queue()),
-                hop=hop,
-                mta=exim,
-                process=process,
-                helper=QueueHelper(process.socket),
-            )
 
 
 QUEUES = [
@@ -100,26 +26,6 @@ QUEUES = [
     pytest.param(postfix_queue, {"long_ids": False, "hashed": True}, id="short-hashed"),
     pytest.param(exim_queue, {}, id="exim"),
 ]
-
-
-async def hold(queue, count=1):
-    """Submit mail that the server holds; return its ids."""
-    before = set(queue.ids())
-    for number in range(count):
-        await submit(
-            queue.port,
-            account=ALICE,
-            sender="held@example.test",
-            recipients=[f"r{number}@example.net"],
-        )
-    fresh = await poll_async(
-        lambda: len(new := set(queue.ids()) - before) == count and new, "held mail"
-    )
-    return sorted(fresh)
-
-
-async def only(queue, *ids):
-    await poll_async(lambda: set(queue.ids()) == set(ids), f"queue of {ids}")
 
 
 def delivered(queue):
