@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["QueueHelper", "QueueState", "QueueTroubleError"]
 
 _MOST_IDS = 50  # of one request, as the helper has it
+_MOST_ALONE = 1000  # ids that are remembered as of a request that failed
 _MOST_ANSWER = 64 * 1024  # octets
 # Seconds. Longer than the helper's own limit for two commands of the MTA, so that
 # an answer is not missed while it works.
@@ -60,6 +61,9 @@ class QueueHelper:
         # fails, and a release of everything asks for hundreds at once.
         self._turn = asyncio.Lock()
         self._wanted: list[_Wanted] = []
+        # One message that the MTA cannot move fails the request of all that are in
+        # it. So those of such a request go alone when they are asked for again.
+        self._alone: set[str] = set()
 
     async def states(self, queue_ids: Iterable[str]) -> dict[str, QueueState]:
         """Tell where each message is. Raises QueueTroubleError."""
@@ -103,8 +107,8 @@ class QueueHelper:
         self._wanted.append(mine)
         try:
             async with self._turn:
-                if mine in self._wanted:
-                    await self._change_some(verb)
+                while mine in self._wanted:
+                    await self._change_some(mine)
         finally:
             if mine in self._wanted:
                 self._wanted.remove(mine)
@@ -112,25 +116,38 @@ class QueueHelper:
             raise QueueTroubleError(mine.trouble)
         return self._changed(queue_id, mine.said)
 
-    async def _change_some(self, verb: str) -> None:
-        """Ask for those of a kind that have waited longest; the turn is ours."""
-        some = [one for one in self._wanted if one.verb == verb][:_MOST_IDS]
+    async def _change_some(self, mine: _Wanted) -> None:
+        """Ask for those of its kind that have waited longest; the turn is ours."""
+        alike = [one for one in self._wanted if one.verb == mine.verb]
+        some = [one for one in alike if one.queue_id not in self._alone][:_MOST_IDS]
+        if mine.queue_id in self._alone:
+            some = [mine]
         self._wanted = [one for one in self._wanted if one not in some]
         ids = list(dict.fromkeys(one.queue_id for one in some))
         trouble = "the request to the queue helper was interrupted"
         said: dict[str, str] = {}
         try:
-            lines = await self._exchange(" ".join([verb, *ids]))
+            lines = await self._exchange(" ".join([mine.verb, *ids]))
             if len(ids) == 1 or lines[-1] != "done":
                 said = dict.fromkeys(ids, lines[0])
             else:
                 said = {one: word for one, _, word in (x.partition(" ") for x in lines)}
+            self._remember(ids, lines[0])
             trouble = ""
         except QueueTroubleError as error:
             trouble = str(error)
         finally:
             for one in some:
                 one.said, one.trouble = said.get(one.queue_id, ""), trouble
+
+    def _remember(self, ids: list[str], first: str) -> None:
+        """Note which of them go alone the next time."""
+        if not first.startswith(("failed ", "refused ")):
+            self._alone.difference_update(ids)
+        elif len(ids) > 1:
+            if len(self._alone) > _MOST_ALONE:  # they were not asked for again
+                self._alone.clear()
+            self._alone.update(ids)
 
     def _changed(self, queue_id: str, said: str) -> QueueState:
         if said == "done":

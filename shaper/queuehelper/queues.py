@@ -228,18 +228,16 @@ class Exim:
         return self._if_held("-Mg", queue_ids)
 
     def _if_held(self, option: str, queue_ids: Sequence[str]) -> set[str]:
-        held = self._held(queue_ids)
+        found = self.states(queue_ids)
+        held = [one for one in queue_ids if found[one] == HELD]
         if not held:
             return set()
         code, words = self._run(option, *held)
-        still = self._held(held)
-        if still == held:
+        found = self.states(held)
+        if set(found.values()) == {HELD}:
             raise FailedError(f"exim {option} {code}: {words[:_SHOWN]}")
-        return set(held) - set(still)
-
-    def _held(self, queue_ids: Sequence[str]) -> list[str]:
-        found = self.states(queue_ids)
-        return [one for one in queue_ids if found[one] == HELD]
+        # One that is queued now was thawed by somebody between our looks.
+        return {one for one in held if found[one] == ABSENT}
 
     def _run(self, *arguments: str) -> tuple[int, str]:
         return _run(self._program, *self._config, *arguments)

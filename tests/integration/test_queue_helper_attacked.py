@@ -291,3 +291,37 @@ async def test_a_full_journal_costs_no_answer():
             *("--mta", "postfix", "--config", queue.mta.config), through=full
         ) as process:
             assert await QueueHelper(process.socket).drop(held) is HELD
+
+
+@pytest.mark.parametrize("word", ["failed exim 1: damaged", "refused not a queue id"])
+async def test_one_that_cannot_be_moved_holds_up_the_others_once(word, tmp_path):
+    ids = [f"1xWIUL-0005vW-{number:02}" for number in range(60)]
+    bad, heard = ids[30], []
+
+    async def helper(reader, writer):
+        asked = (await reader.readline()).decode().split()[1:]
+        heard.append(len(asked))
+        lines = [f"{one} done" for one in asked] if len(asked) > 1 else []
+        lines = [word] if bad in asked else [*lines, "done"]
+        writer.write("".join(f"{one}\n" for one in lines).encode())
+        writer.close()
+
+    async with await asyncio.start_unix_server(helper, tmp_path / "s") as server:
+        client = QueueHelper(tmp_path / "s")
+        for left in (50, 1):
+            found = await asyncio.gather(*map(client.drop, ids), return_exceptions=True)
+            trouble = [one for one in found if one is not HELD]
+            assert {type(one) for one in trouble} == {QueueTroubleError}
+            assert len(trouble) == left
+        heard.clear()
+        await asyncio.gather(*map(client.drop, ids), return_exceptions=True)
+        assert sorted(heard) == [1, 1, 8, 50]
+        server.close()
+
+
+def test_mail_that_somebody_thawed_meanwhile_was_not_dropped(monkeypatch):
+    one, other = (f"1xWIUL-0005vW-0{number}" for number in range(2))
+    looks = iter([{one: "held", other: "held"}, {one: "queued", other: "absent"}])
+    monkeypatch.setattr(queues.Exim, "states", lambda *_: next(looks))
+    monkeypatch.setattr(queues.Exim, "_run", lambda *_: (0, ""))
+    assert queues.Exim(Path("/nowhere")).drop([one, other]) == {other}
