@@ -50,6 +50,11 @@ _REFUSED = re.compile(
     r"|^\S+ \S+ (?:\S+ )?([A-Za-z0-9]{6}-[A-Za-z0-9]{6,11}-[A-Za-z0-9]{2,4}) "
     r".{0,2000}? rejected after DATA"
 )
+# pickup(8) of Postfix, about mail that was requeued (postsuper -r).
+_REQUEUED = re.compile(
+    r"/pickup\[\d+\]: ([A-Za-z0-9]{5,40}): uid=\d+ from=<.*>"
+    r" orig_id=([A-Za-z0-9]{5,40})$"
+)
 # Of Postfix and Exim, short and long; it becomes part of a file's name.
 _QUEUE_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
@@ -121,7 +126,9 @@ class Asking:
         return PASS
 
     async def line(self, text: str) -> None:
-        """Take a line of the MTA's log: it may say that a message was refused."""
+        """Take a line of the MTA's log: a message was refused, or has a new name."""
+        if " orig_id=" in text and (anew := _REQUEUED.search(text.rstrip())):
+            self._gate.renamed(anew[2], anew[1])
         if "reject" not in text and "discard" not in text:
             return
         found = _REFUSED.search(text)

@@ -268,6 +268,10 @@ class Gatekeeper:
         self._outcomes.sent.note(submission, accepted, queue_id(end.text))
         return True
 
+    def renamed(self, queue_id: str, anew: str) -> None:
+        """Hear that the MTA gave a message that it has another queue id."""
+        self._outcomes.sent.rename(queue_id, anew)
+
     def learn(self, submission: Submission) -> None:
         """Take a message that was accepted as usual for its sender."""
         hashes, now = self._hashes(submission), self._context.clock()

@@ -81,6 +81,7 @@ class SentMail:
         self._by_id: dict[bytes, list[bytes]] = {}
         self._unwritten: dict[bytes, None] = {}
         self._claimed: OrderedDict[bytes, int] = OrderedDict()
+        self._renamed: OrderedDict[bytes, bytes] = OrderedDict()
         self._writing = asyncio.Lock()
         self.lost = 0
 
@@ -94,7 +95,9 @@ class SentMail:
         key = self._key("trace", submission.id)
         ids = []
         if queue_id:
-            ids.append(self._key("queue", queue_id))
+            ids.append(named := self._key("queue", queue_id))
+            if anew := self._renamed.get(named):
+                ids.append(anew)
         if message_id := _bare(submission.message_id):
             ids.append(self._key("message", message_id))
         before = self._recent.get(key)
@@ -109,6 +112,21 @@ class SentMail:
         self._unwritten[key] = None
         while len(self._recent) > _RECENT:
             self.lost += self._forget(next(iter(self._recent)))
+
+    def rename(self, queue_id: str, anew: str) -> None:
+        """Know a message by the queue id that its MTA gave it anew, too.
+
+        Before or after ``note``: the MTA's log may be faster than its answer.
+        """
+        old, new = self._key("queue", queue_id), self._key("queue", anew)
+        self._renamed[old] = new
+        if len(self._renamed) > _RECENT:
+            self._renamed.popitem(last=False)
+        for key in self._by_id.get(old, [])[-1:]:
+            entry = self._recent[key]
+            entry.ids, entry.place = (*entry.ids, new), ""
+            self._by_id.setdefault(new, []).append(key)
+            self._unwritten[key] = None
 
     async def flush(self) -> None:
         """Write what is not in Redis yet. Raises StateUnavailableError."""

@@ -260,6 +260,50 @@ async def test_long_on_hold_it_gets_a_new_life(blocked, queue):
     assert queue.verbs("Q1") == {"requeue": 1}
 
 
+PICKUP = (
+    "Nov 26 12:00:00 mx postfix/pickup[7]: 4jZNEW: uid=102 "
+    "from=<bob@x.test> orig_id=4jZOLD"
+)
+
+
+@pytest.mark.parametrize("first", ["log", "answer"])
+async def test_what_becomes_of_a_message_with_a_new_queue_id_is_its_senders(
+    blocked, queue, first
+):
+    await held(blocked, queue, "4jZOLD", "a@x.test")
+    await blocked.control.order(blocked.change(), "release", filter="age>=0s")
+    if first == "log":  # the MTA may be faster than our record of it
+        await blocked.asking.line(PICKUP)
+    await settle(blocked)
+    await blocked.engine.outcomes.flush()
+    if first == "answer":
+        await blocked.asking.line(PICKUP)
+    told = Outcome(Kind.LOG, Meaning.DEAD_ADDRESS, "a@x.test", queue_id="4jZNEW")
+    await blocked.upkeep.store()
+    await blocked.crash()  # nothing of it is only in memory
+    assert await blocked.engine.outcomes.take(told) == "taken"
+    assert await blocked.engine.outcomes.take(told) == "repeated"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        PICKUP.replace(" orig_id=4jZOLD", ""),
+        # What a local user may write as its sender.
+        PICKUP.replace("bob@x.test> orig_id=4jZOLD", 'a" orig_id=4jZOLD"@x.test>'),
+        PICKUP.replace("pickup", "smtpd"),
+        PICKUP + " more",
+    ],
+)
+async def test_no_other_line_gives_a_message_another_name(blocked, queue, line):
+    await held(blocked, queue, "4jZOLD", "a@x.test")
+    await blocked.control.order(blocked.change(), "release", filter="age>=0s")
+    await settle(blocked)
+    await blocked.asking.line(line)
+    told = Outcome(Kind.LOG, Meaning.DEAD_ADDRESS, "a@x.test", queue_id="4jZNEW")
+    assert await blocked.engine.outcomes.take(told) == "unmatched"
+
+
 async def test_held_for_the_longest_time_the_mta_returns_it(blocked, queue):
     await held(blocked, queue, "Q1", "a@x.test")
     blocked.now += 5 * 86400 + 1
