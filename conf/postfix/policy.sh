@@ -19,14 +19,13 @@ done
 postconf -e "enable_long_queue_ids = yes"
 
 # Restrictions of yours stay, behind the question: what permits ends a list.
-n=0
 for service in $services; do
-  n=$((n + 1))
   for stage in recipient end_of_data; do
-    name="mailshaper_${stage}_$n"
+    name="mailshaper_${stage}_$(printf %s "$service" | tr -c a-zA-Z0-9 _)"
     old=$(postconf -Ph "$service/smtpd_${stage}_restrictions" 2>/dev/null)
     case ${old:=$(postconf -h "smtpd_${stage}_restrictions")} in
-      "\$$name") old=$(postconf -h "$name") ;;
+      # Ours, of an earlier run: without its question, which may name another address.
+      "\$$name") old=$(postconf -h "$name" | sed 's/^check_policy_service {[^}]*},\{0,1\} *//') ;;
     esac
     case $old in
       *"check_policy_service { $policy,"*) continue ;;

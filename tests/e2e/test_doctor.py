@@ -85,7 +85,9 @@ async def test_the_placement_policy_satisfies_the_doctor_until_it_is_broken(by_u
         assert await way.send(("ann@example.net",)) == []
         assert len(way.on_hold()) == len(way.daemon.held()) == 1
         way.postfix.command("postconf", "-e", "maximal_queue_lifetime=12h")
-        way.postfix.command("postconf", "-e", "mailshaper_recipient_1=permit")
+        service = f"127.0.0.1:{way.postfix.submission_port}/inet"
+        key = f"{service}/smtpd_recipient_restrictions=permit"
+        way.postfix.command("postconf", "-P", key)
         way.helper.stop()
         life, stage, gone = sorted(bad(await asyncio.to_thread(found)))
         assert "12h" in life

@@ -39,7 +39,7 @@ def test_the_ports_are_those_of_the_shipped_configuration(name):
     }
     text = (snippets.CONF / "postfix" / name).read_text()
     found = re.findall(r"(?m)^(\w+)=((?:inet:)?127\.\S+)", text)
-    assert found
+    assert found or name == "policy-off.sh"  # which finds the address itself
     assert {key: usual[key] for key, _ in found} == dict(found)
 
 

@@ -49,6 +49,34 @@ def test_twice_is_once_and_off_leaves_your_own(postfix, service):
     assert setting(postfix, service, "smtpd_end_of_data_restrictions") == ASK
 
 
+def test_another_address_takes_the_place_of_the_first(postfix, service):
+    snippets.apply("postfix/policy.sh", postfix.config, services=service)
+    other = "unix:shaper/ask"
+    for _ in range(2):
+        snippets.apply(
+            "postfix/policy.sh", postfix.config, services=service, policy=other
+        )
+    ask = ASK.replace("inet:127.0.0.1:10027", other)
+    ours = setting(postfix, service, "smtpd_recipient_restrictions")
+    assert ours == f"{ask}, reject_non_fqdn_recipient,permit"
+    assert setting(postfix, service, "smtpd_end_of_data_restrictions") == ask
+    snippets.apply("postfix/policy-off.sh", postfix.config)
+    ours = setting(postfix, service, "smtpd_recipient_restrictions")
+    assert ours == "reject_non_fqdn_recipient,permit"
+
+
+def test_services_may_come_in_another_order(postfix, service):
+    other = "127.0.0.1:9/inet"
+    postfix.command("postconf", "-M", f"{other}=127.0.0.1:9 inet n - n - - smtpd")
+    for services in (service, f"{other} {service}", f"{service} {other}"):
+        snippets.apply("postfix/policy.sh", postfix.config, services=services)
+    for one in (service, other):
+        ours = setting(postfix, one, "smtpd_recipient_restrictions")
+        assert ours == f"{ASK}, reject_non_fqdn_recipient,permit"
+    snippets.apply("postfix/policy-off.sh", postfix.config)
+    assert "check_policy_service" not in postfix.command("postconf", "-n")
+
+
 def test_a_service_that_is_not_there_is_named(postfix):
     with pytest.raises(Exception, match="postfix/policy") as failure:
         snippets.apply("postfix/policy.sh", postfix.config, services="nosuch/inet")

@@ -184,15 +184,15 @@ smtpd_policy_service_default_action = 451 4.3.5 Server configuration problem
 smtpd_sasl_auth_enable = no
 """
 KEPT = """\
-submission/inet/smtpd_recipient_restrictions = $mailshaper_recipient_1
-submission/inet/smtpd_end_of_data_restrictions = $mailshaper_end_of_data_1
+submission/inet/smtpd_recipient_restrictions = $mailshaper_recipient_submission_inet
+submission/inet/smtpd_end_of_data_restrictions = $mailshaper_end_of_data_submission_inet
 """
 
 
 def asking_of(ask=ASK, main="", options=KEPT, listen="127.0.0.1:10027", before=""):
     """Return what is said of a Postfix that asks at both stages in these words."""
-    restrictions = f"mailshaper_recipient_1 = {before}{ask}, permit\n"
-    restrictions += f"mailshaper_end_of_data_1 = {before}{ask}\n"
+    restrictions = f"mailshaper_recipient_submission_inet = {before}{ask}, permit\n"
+    restrictions += f"mailshaper_end_of_data_submission_inet = {before}{ask}\n"
     settings = Settings(daemon={"placement": "policy"}, policy={"listen": [listen]})
     text = ASKING + restrictions + main
     found = postfix.check(postfix.parse(text, MASTER, options), settings)
@@ -202,7 +202,7 @@ def asking_of(ask=ASK, main="", options=KEPT, listen="127.0.0.1:10027", before="
 def test_a_postfix_that_asks_has_no_finding():
     # Where nobody logs in by SASL: it is the service that asks that counts.
     assert asking_of() == []
-    assert asking_of(options=KEPT.replace("submission", "127.0.0.1:10026")) == []
+    assert asking_of(options=KEPT.replace("submission/", "127.0.0.1:10026/")) == []
 
 
 @pytest.mark.parametrize(
