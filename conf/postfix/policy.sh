@@ -25,7 +25,8 @@ for service in $services; do
     old=$(postconf -Ph "$service/smtpd_${stage}_restrictions" 2>/dev/null)
     case ${old:=$(postconf -h "smtpd_${stage}_restrictions")} in
       # Ours, of an earlier run: without its question, which may name another address.
-      "\$$name") old=$(postconf -h "$name" | sed 's/^check_policy_service {[^}]*},\{0,1\} *//') ;;
+      "\$mailshaper_${stage}_"*)
+        old=$(postconf -h "${old#?}" | sed 's/^check_policy_service {[^}]*},\{0,1\} *//') ;;
     esac
     case $old in
       *"check_policy_service { $policy,"*) continue ;;
