@@ -186,21 +186,18 @@ class Exim:
                 found |= self.states([one])
         return found
 
-    def _state(self, queue_id: str) -> str:
-        return self.states([queue_id])[queue_id]
-
     def release(self, queue_ids: Sequence[str]) -> set[str]:
         """Thaw them and start deliveries that respect retry times."""
-        return {one for one in queue_ids if self._release(one)}
-
-    def _release(self, queue_id: str) -> bool:
-        code, words = self._run("-Mt", queue_id)
-        if code:
-            if self._state(queue_id) == HELD:
-                raise FailedError(f"exim -Mt {code}: {words[:_SHOWN]}")
-            return False
-        self._deliver(queue_id)
-        return True
+        code, words = self._run("-Mt", *queue_ids)
+        told = set(words.splitlines())
+        thawed = [
+            one for one in queue_ids if f"Message {one} is no longer frozen" in told
+        ]
+        if not thawed and HELD in self.states(queue_ids).values():
+            raise FailedError(f"exim -Mt {code}: {words[:_SHOWN]}")
+        for one in thawed:
+            self._deliver(one)
+        return set(thawed)
 
     def _deliver(self, queue_id: str) -> None:
         """Start a delivery and do not wait: a slow host may take minutes.

@@ -129,7 +129,10 @@ def test_many_releases_start_a_bounded_number_of_deliveries(monkeypatch):
         started.append(arguments)
         return Slow()
 
-    monkeypatch.setattr(Exim, "_run", lambda *_: (0, ""))
+    def thaw(_exim, _option, *ids):
+        return 0, "".join(f"Message {one} is no longer frozen\n" for one in ids)
+
+    monkeypatch.setattr(Exim, "_run", thaw)
     monkeypatch.setattr(Exim, "_start", start)
     exim = Exim(Path("/nowhere"))
     ids = [f"1xWIUL-0000{number:02}-00" for number in range(60)]
