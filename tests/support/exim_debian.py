@@ -118,6 +118,9 @@ class DebianExim:
         for name in ("var/spool/exim4", "var/log/exim4", "var/lib/exim4", "run/exim4"):
             (root / name).mkdir(parents=True)
             os.chown(root / name, _EXIM_UID, _EXIM_UID)
+        # A daemon that finds no log at its start looks again only ten seconds later.
+        self.log_file.touch()
+        os.chown(self.log_file, _EXIM_UID, _EXIM_UID)
         etc = root / "etc"
         # libraries beside /usr/lib: what the loader of this host knows
         with contextlib.suppress(FileNotFoundError):
