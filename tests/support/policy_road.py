@@ -119,6 +119,9 @@ async def policy_road(
         hop = await stack.enter_async_context(NextHop())
         postfix = Postfix(relay=hop.port, main=main, accounts=ACCOUNTS)
         stack.callback(shutil.rmtree, postfix.directory, ignore_errors=True)
+        # A daemon that finds no log at its start looks again only ten seconds later.
+        maillog = postfix.directory / "maillog"
+        maillog.touch()
         back = needs.free_port()
         helper = stack.enter_context(
             QueueHelperProcess("--mta", "postfix", "--config", postfix.config)
@@ -126,7 +129,7 @@ async def policy_road(
         ours: dict[str, dict[str, object]] = {
             "daemon": {"placement": "policy"},
             "policy": {"queue_helper": str(helper.socket), "hold_grace": 3},
-            "feedback": {"logs": [str(postfix.directory / "maillog")]},
+            "feedback": {"logs": [str(maillog)]},
             "notify": {"mail_to": [ADMIN]},
         }
         if by_unix:
