@@ -14,17 +14,18 @@ case $old in smtp | shaper:*) ;; *)
   exit 1 ;;
 esac
 
-postconf -e "enable_long_queue_ids = yes" \
-  "shaper_destination_recipient_limit = 1000" \
-  "shaper_destination_concurrency_failed_cohort_limit = 10" \
-  "default_transport = shaper:[${shaper%:*}]:${shaper##*:}"
-
 # Tells mailshaper which login owns a queue id. Restrictions of yours stay behind it.
 old=$(postconf -h smtpd_end_of_data_restrictions)
 case $old in
   *"check_policy_service { $policy,"*) ;;
-  *) postconf -e "smtpd_end_of_data_restrictions = $ask${old:+, $old}" ;;
+  *) old="$ask${old:+, $old}" ;;
 esac
+
+postconf -e "enable_long_queue_ids = yes" \
+  "shaper_destination_recipient_limit = 1000" \
+  "shaper_destination_concurrency_failed_cohort_limit = 10" \
+  "default_transport = shaper:[${shaper%:*}]:${shaper##*:}" \
+  "smtpd_end_of_data_restrictions = $old"
 
 postconf -M "shaper/unix=shaper unix - - n - 20 smtp \
   -o smtp_send_xforward_command=yes \

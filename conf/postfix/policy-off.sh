@@ -4,7 +4,5 @@
 # the queue helper run until `mailshaper queue release` or `drop` has emptied it.
 set -eu
 # The settings that policy.sh made keep your own restrictions and lose the question.
-postconf -n | sed -n 's/^\(mailshaper_[A-Za-z0-9_]*\) = .*/\1/p' | while read -r name; do
-  rest=$(postconf -h "$name" | sed 's/^check_policy_service {[^}]*},\{0,1\} *//')
-  postconf -e "$name = $rest"
-done
+postconf -n | sed -n 's/^\(mailshaper_[A-Za-z0-9_]* =\) check_policy_service {[^}]*},\{0,1\} */\1 /p' |
+  while read -r line; do postconf -e "$line"; done

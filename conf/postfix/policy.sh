@@ -16,9 +16,9 @@ for service in $services; do
   }
 done
 
-postconf -e "enable_long_queue_ids = yes"
-
 # Restrictions of yours stay, behind the question: what permits ends a list.
+set -- "enable_long_queue_ids = yes"
+names=''
 for service in $services; do
   for stage in recipient end_of_data; do
     name="mailshaper_${stage}_$(printf %s "$service" | tr -c a-zA-Z0-9 _)"
@@ -31,10 +31,13 @@ for service in $services; do
     case $old in
       *"check_policy_service { $policy,"*) continue ;;
     esac
-    postconf -e "$name = $ask${old:+, $old}"
-    postconf -P "$service/smtpd_${stage}_restrictions=\$$name"
+    set -- "$@" "$name = $ask${old:+, $old}"
+    names="$names $service/smtpd_${stage}_restrictions=\$$name"
   done
 done
+# All at once: Postfix waits a second before it reads what was just written.
+postconf -e "$@"
+[ -z "$names" ] || postconf -P $names
 
 postconf -M "$back/inet=$back inet n - n - - smtpd \
   -o syslog_name=postfix/shaper-notice \

@@ -23,16 +23,17 @@ for service in $services; do
   esac
 done
 
-postconf -e "enable_long_queue_ids = yes" \
-  "shaper_destination_recipient_limit = 1000" \
-  "shaper_destination_concurrency_failed_cohort_limit = 10"
-
 # Tells mailshaper which login owns a queue id. Restrictions of yours stay behind it.
 old=$(postconf -h smtpd_end_of_data_restrictions)
 case $old in
   *"check_policy_service { $policy,"*) ;;
-  *) postconf -e "smtpd_end_of_data_restrictions = $ask${old:+, $old}" ;;
+  *) old="$ask${old:+, $old}" ;;
 esac
+
+postconf -e "enable_long_queue_ids = yes" \
+  "shaper_destination_recipient_limit = 1000" \
+  "shaper_destination_concurrency_failed_cohort_limit = 10" \
+  "smtpd_end_of_data_restrictions = $old"
 
 postconf -M "shaper/unix=shaper unix - - n - 20 smtp \
   -o smtp_send_xforward_command=yes \

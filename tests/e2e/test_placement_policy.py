@@ -137,7 +137,7 @@ async def test_mail_that_somebody_else_put_on_hold_stays_there():
 async def test_a_message_that_postfix_refuses_after_all_is_forgotten():
     rule = "/^X-Bad:/ REJECT no"
     main = {"header_checks": "inline:{x=y}"}
-    async with policy_road(LAZY, main=main) as way:
+    async with policy_road(LAZY, main=main, stepping=True) as way:
         checks = way.postfix.config / "checks"
         checks.write_text(rule + "\n")
         way.postfix.command("postconf", "-e", f"header_checks=regexp:{checks}")

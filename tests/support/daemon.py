@@ -243,7 +243,11 @@ class Daemon:
     async def wait_for_held(self, count: int, within: float = 20.0) -> None:
         """Wait until exactly so many messages are held."""
         what = f"{count} held messages"
-        await poll_async(lambda: len(self.held()) == count, what, within)
+        try:
+            await poll_async(lambda: len(self.held()) == count, what, within)
+        except TimeoutError as error:
+            error.add_note(f"held: {self.held()}\n{self.log()[-4000:]}")
+            raise
 
     async def teach(
         self, sender: str, now: float, days: int, per_day: int, friends: list[str]

@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 from tests.support import needs
+from tests.support.postfix import grow_old
 
 CONF = needs.REPOSITORY / "conf"
 
@@ -35,6 +36,7 @@ def apply(name: str, config: Path, **variables: str) -> None:
         "LC_ALL": "C.UTF-8",
         "MAIL_CONFIG": str(config),
     }
+    grow_old(config)
     run = subprocess.run(
         ["/bin/sh", "-c", text(name, **variables)],
         stdin=subprocess.DEVNULL,
