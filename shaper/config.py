@@ -311,6 +311,12 @@ def _fragments(path: Path) -> list[Path]:
     return sorted((path.parent / "conf.d").glob("*.toml"))
 
 
+# The shipped file has every table already, and pages show whole tables.
+_TWICE = (
+    "; change the line that is there, or write yours into a file of its own in conf.d/"
+)
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
@@ -318,7 +324,8 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from error
+        hint = _TWICE if "twice" in str(error) or "overwrite" in str(error) else ""
+        raise ConfigError(f"{path}: not TOML: {error}{hint}") from error
     except RecursionError as error:
         raise ConfigError(f"{path}: nested too deeply") from error
     if key := _key_with_nul(data):

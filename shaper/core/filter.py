@@ -247,7 +247,7 @@ def _tokens(text: str) -> list[_Token]:
         start = at + len(text[at:]) - len(text[at:].lstrip())
         if match is None:
             raise FilterError(
-                "not understood; a term looks like subject~invoice or age>2h",
+                "not understood; a term looks like subject~invoice, age>2h or id=ID",
                 text,
                 start,
             )

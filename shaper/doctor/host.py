@@ -184,7 +184,8 @@ def _clock() -> list[Finding]:
         return [unknown(str(error), where)]
     if answer.strip() == "yes":
         return [ok("is synchronised", where)]
-    return [warn("is not synchronised", where, "timedatectl set-ntp true")]
+    cure = "apt install systemd-timesyncd (or chrony); timedatectl set-ntp true"
+    return [warn("is not synchronised", where, cure)]
 
 
 def _name(settings: Settings) -> list[Finding]:

@@ -180,7 +180,7 @@ async def test_an_alarm_that_fades_ends_by_itself():
         await box.send(*FRIENDS)
         (case,) = await way.daemon.ask("cases")
         assert case["state"] == "slowed"
-        # Nothing more comes; the clock goes on, the daemon looks every ten seconds.
+        # Nothing more comes; the clock goes on, and the daemon looks again.
         way.daemon.step(4 * 3600)
         await poll_async(
             lambda: way.daemon.ask_now("explain", sender=way.who).get("calm_since"),

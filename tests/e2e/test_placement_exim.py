@@ -89,7 +89,7 @@ class Host(SimpleNamespace):
 
 
 @contextlib.asynccontextmanager
-async def host(heading="Split configuration", **trickle):
+async def host(heading="Split configuration", *, stepping=False, **trickle):
     async with NextHop() as hop:
         with DebianExim(world=hop.port, split=heading.startswith("Split")) as exim:
             mta = exim.wrapper(exim.directory / "exim-inside")
@@ -100,7 +100,7 @@ async def host(heading="Split configuration", **trickle):
                     "feedback": {"logs": [str(exim.log_file)]},
                     "trickle": trickle or LAZY,
                 }
-                with Daemon(exim.back_port, settings) as daemon:
+                with Daemon(exim.back_port, settings, stepping=stepping) as daemon:
                     exim.supply_policy(daemon.policy_port)
                     exim.shell("\n".join(commands(heading)))
                     exim.start()
@@ -165,7 +165,7 @@ async def test_two_hundred_frozen_and_a_crash_amid_the_release():
 
 
 async def test_thrown_away_given_back_and_taken_by_hand():
-    async with host() as way:
+    async with host(stepping=True) as way:
         await way.steal()
         await way.send(*FRIENDS)
         names = {}

@@ -14,7 +14,7 @@ small grace. What ``ask`` raises is ``shaper.cli.failure.CliError``, as the comm
 line would show it.
 
 ``Daemon(..., stepping=True)`` runs the same daemon on a clock that `step` moves, so
-that hours pass without waiting; its timers (upkeep every 10 s) stay real.
+that hours pass without waiting; its timers stay real, but upkeep comes often.
 """
 
 import asyncio

@@ -86,6 +86,7 @@ def test_every_key_is_explained():
         ('[notify]\nmail_to = ["a b@c"]', "plain mail address"),
         ('[notify]\nlanguage = "de"', "notify.language"),
         ("[hop", "not TOML"),
+        ("[hop]\nx = 1\n[hop]\ny = 1", "a file of its own in conf.d/"),
         ("\x00", "not TOML"),
     ],
 )
