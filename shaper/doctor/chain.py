@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["check", "placement_findings", "send"]
 
 _START = "systemctl start mailshaper; journalctl -u mailshaper -n 50"
+# One that runs may have been started before the file was changed.
+_RESTART = _START.replace("start", "restart", 1)
 _EHLO = ((b"", b"smtp"), (b"EHLO localhost\r\n", b"smtp"), (b"QUIT\r\n", b"smtp"))
 # At RCPT and without a login nothing is learnt from it (SMTPD_POLICY_README).
 _ASK = b"request=smtpd_access_policy\nprotocol_state=RCPT\nqueue_id=\n\n"
@@ -73,7 +75,7 @@ def send(settings: Settings, recipient: str) -> list[Finding]:
     try:
         answers = talk(address, *((step, b"smtp") for step in steps))
     except ProbeError as error:
-        return [fail(f"it could not be sent: {error}", where, _START)]
+        return [fail(f"it could not be sent: {error}", where, _RESTART)]
     for answer in answers:
         if not answer.startswith(("2", "3")):
             cure = "the reply is the next hop's unless it names mailshaper"
@@ -135,7 +137,7 @@ def _hop(address: str) -> list[Finding]:
     try:
         _, greeting, _ = talk(address, *_EHLO)
     except ProbeError as error:
-        return [fail(f"nothing answers: {error}", where, _START)]
+        return [fail(f"nothing answers: {error}", where, _RESTART)]
     if "XFORWARD" not in greeting:
         return [
             fail(
@@ -152,7 +154,7 @@ def _policy(address: str) -> list[Finding]:
     try:
         (answer,) = talk(address, (_ASK, b"\n\n"))
     except ProbeError as error:
-        return [fail(f"nothing answers: {error}", where, _START)]
+        return [fail(f"nothing answers: {error}", where, _RESTART)]
     if answer.strip().lower() != "action=dunno":
         return [
             fail(
@@ -201,7 +203,7 @@ def _metrics(address: str) -> list[Finding]:
             address, (b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n", b"\r\n\r\n")
         )
     except ProbeError as error:
-        return [fail(f"nothing answers: {error}", where, _START)]
+        return [fail(f"nothing answers: {error}", where, _RESTART)]
     if " 200" not in answer.partition("\r\n")[0]:
         return [fail("it is not the metrics page", where, "ss -ltnp shows who listens")]
     return [ok("metrics answer", where)]
