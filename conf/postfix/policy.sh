@@ -17,6 +17,7 @@ for service in $services; do
 done
 
 # Restrictions of yours stay, behind the question: what permits ends a list.
+literal=$(printf '%s' "$policy" | sed 's/[].[*^$|\\]/\\&/g')
 set -- "enable_long_queue_ids = yes"
 names=''
 for service in $services; do
@@ -28,16 +29,14 @@ for service in $services; do
       "\$mailshaper_${stage}_"*)
         old=$(postconf -h "${old#?}" | sed 's/^check_policy_service {[^}]*},\{0,1\} *//') ;;
     esac
-    case $old in
-      *"check_policy_service { $policy,"*) continue ;;
-    esac
+    old=$(printf '%s\n' "$old" | sed "s|check_policy_service { $literal,[^}]*},\\{0,1\\} *||g")
     set -- "$@" "$name = $ask${old:+, $old}"
     names="$names $service/smtpd_${stage}_restrictions=\$$name"
   done
 done
 # All at once: Postfix waits a second before it reads what was just written.
 postconf -e "$@"
-[ -z "$names" ] || postconf -P $names
+postconf -P $names
 
 postconf -M "$back/inet=$back inet n - n - - smtpd \
   -o syslog_name=postfix/shaper-notice \

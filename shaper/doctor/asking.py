@@ -121,7 +121,8 @@ def judged(postfix: Postfix, service: str, ask: Question, where: str) -> Finding
         return fail(
             f"who passes {permits[0]} is not asked about: what permits ends the list",
             where,
-            f"put check_policy_service before {permits[0]}",
+            f"put check_policy_service before {permits[0]}; in placement policy "
+            f"{_SNIPPET} does that, run what it says",
         )
     kind, _, path = ask.target.partition(":")
     if kind == "unix" and path.startswith("/") and service in postfix.chrooted:

@@ -225,7 +225,7 @@ async def test_a_queue_helper_that_died_delays_and_loses_nothing():
 
 
 async def test_a_daemon_that_hangs_delays_mail_and_holds_none():
-    async with policy_road(LAZY) as way:
+    async with policy_road(LAZY, stepping=True) as way:
         await stolen(way)
         held = len(way.on_hold())
         os.kill(way.daemon.pid, signal.SIGSTOP)

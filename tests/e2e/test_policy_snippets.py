@@ -65,6 +65,19 @@ def test_another_address_takes_the_place_of_the_first(postfix, service):
     assert ours == "reject_non_fqdn_recipient,permit"
 
 
+def test_a_question_that_slipped_behind_is_put_first_again(postfix, service):
+    snippets.apply("postfix/policy.sh", postfix.config, services=service)
+    name = postfix.command(
+        "postconf", "-Ph", f"{service}/smtpd_recipient_restrictions"
+    ).strip()[1:]
+    postfix.command(
+        "postconf", "-e", f"{name}=permit_sasl_authenticated, {ASK}, permit"
+    )
+    snippets.apply("postfix/policy.sh", postfix.config, services=service)
+    ours = setting(postfix, service, "smtpd_recipient_restrictions")
+    assert ours == f"{ASK}, permit_sasl_authenticated, permit"
+
+
 def test_services_may_come_in_another_order(postfix, service):
     other = "127.0.0.1:9/inet"
     postfix.command("postconf", "-M", f"{other}=127.0.0.1:9 inet n - n - - smtpd")

@@ -3,9 +3,9 @@
 ``python -m tests.support.clock FILE daemon --config ...`` runs the ``mailshaper``
 command with ``time.time`` shifted by the seconds that FILE holds. Only the wall
 clock is moved, as an administrator or NTP would move it; timers and timeouts go
-by the monotonic clock and stay. But rounds of upkeep, which look every minute or so
-whether something is due by the wall clock, look every two seconds, so that nobody
-waits for them.
+by the monotonic clock and stay. But upkeep and the trickle, which look every half a
+minute or so whether something is due by the wall clock, look every two seconds, so
+that nobody waits for them.
 """
 
 import mmap
@@ -43,8 +43,10 @@ def _shift(path: Path) -> None:
 
 def _look_often() -> None:
     # Imported only now: defaults of the product's functions hold the shifted clock.
+    from shaper.engine import trickle  # noqa: PLC0415
     from shaper.engine.upkeep import Upkeep  # noqa: PLC0415
 
+    trickle._LONGEST_SLEEP = _ROUND
     repeat = Upkeep._repeat
     Upkeep._repeat = lambda self, pause, work, stop: repeat(  # type: ignore[method-assign]
         self, min(pause, _ROUND), work, stop
