@@ -50,6 +50,7 @@ def second_life(old, new):
     onhold.install(old)
     onhold.one_mail()
     onhold.told_by_the_journal()
+    onhold.by_socket()
     onhold.put_on_hold()
     onhold.helper_restrictions()
     onhold.who_may_ask()
