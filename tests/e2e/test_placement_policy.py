@@ -228,6 +228,13 @@ async def test_a_daemon_that_hangs_delays_mail_and_holds_none():
     async with policy_road(LAZY, stepping=True) as way:
         await stolen(way)
         held = len(way.on_hold())
+        # Two tries at each stage, each of five seconds as shipped: of two here.
+        shown = way.postfix.command("postconf", "-n").splitlines()
+        asks = [line for line in shown if line.startswith("mailshaper_")]
+        assert [ask.count(" timeout=5s, ") for ask in asks] == [1, 1]
+        quicker = [ask.replace(" timeout=5s, ", " timeout=2s, ") for ask in asks]
+        way.postfix.command("postconf", "-e", *quicker)
+        way.postfix.reload()
         os.kill(way.daemon.pid, signal.SIGSTOP)
         try:
             assert await way.send(("ann@example.net",)) == []
