@@ -25,11 +25,15 @@ for service in $services; do
     name="mailshaper_${stage}_$(printf %s "$service" | tr -c a-zA-Z0-9 _)"
     old=$(postconf -Ph "$service/smtpd_${stage}_restrictions" 2>/dev/null)
     case ${old:=$(postconf -h "smtpd_${stage}_restrictions")} in
-      # Ours, of an earlier run: without its question, which may name another address.
-      "\$mailshaper_${stage}_"*)
-        old=$(postconf -h "${old#?}" | sed 's/^check_policy_service {[^}]*},\{0,1\} *//') ;;
+      # Ours, of an earlier run: what it holds, without its question, which may name
+      # another address.
+      *"\$mailshaper_${stage}_"*)
+        ours=$(printf '%s\n' "$old" | sed 's/.*\$\(mailshaper_[A-Za-z0-9_]*\).*/\1/')
+        kept=$(postconf -h "$ours" | sed 's/^check_policy_service {[^}]*},\{0,1\} *//')
+        old=${old%%"\$$ours"*}$kept${old#*"\$$ours"} ;;
     esac
-    old=$(printf '%s\n' "$old" | sed "s|check_policy_service { $literal,[^}]*},\\{0,1\\} *||g")
+    old=$(printf '%s\n' "$old" | sed "s|check_policy_service { $literal,[^}]*},\\{0,1\\} *||g
+      s|\\\$mailshaper_${stage}_[A-Za-z0-9_]*||g; s|[, ]*\$||")
     set -- "$@" "$name = $ask${old:+, $old}"
     names="$names $service/smtpd_${stage}_restrictions=\$$name"
   done

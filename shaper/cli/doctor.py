@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ from shaper.config import ConfigError, load
 from shaper.core.text import bland
 from shaper.doctor import chain, exim, host, postfix
 from shaper.doctor.finding import Finding, Level, fail, ok, unknown
-from shaper.doctor.probes import ProbeError
+from shaper.doctor.probes import NotInstalledError, ProbeError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,20 +105,31 @@ def examine(
 
 
 def _mta(settings: Settings, postfix_config: str, mta: str) -> list[Finding]:
-    problems = []
+    missing = []
     if mta != "exim":
         try:
             return postfix.check(postfix.read(postfix_config), settings)
+        except NotInstalledError as error:
+            missing.append(str(error))
         except ProbeError as error:
-            problems.append(str(error))
+            return [_unreadable("Postfix", error, "postfix check")]
     if mta != "postfix":
         try:
             return exim.check(exim.read(), settings)
+        except NotInstalledError as error:
+            missing.append(str(error))
         except ProbeError as error:
-            problems.append(str(error))
+            return [_unreadable("Exim", error, "exim4 -bV")]
     if settings.daemon.placement == "watch":
         return []  # the MTA whose logs are read may be on another host
-    return [unknown("; ".join(problems), f"MTA {mta}".strip())]
+    return [unknown("; ".join(missing), f"MTA {mta}".strip())]
+
+
+def _unreadable(name: str, error: ProbeError, cure: str) -> Finding:
+    what = f"its configuration cannot be read: {error}"
+    if os.geteuid() != 0:
+        return unknown(what, name, "use sudo")
+    return fail(what, name, f"{cure} shows it, too; mend what it names")
 
 
 def _sent(settings: Settings, recipient: str) -> list[Finding]:

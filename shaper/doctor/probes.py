@@ -20,7 +20,7 @@ from shaper.addresses import split_address
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ProbeError", "bounded", "run", "talk"]
+__all__ = ["NotInstalledError", "ProbeError", "bounded", "run", "talk"]
 
 T = TypeVar("T")
 
@@ -33,12 +33,16 @@ class ProbeError(Exception):
     """Why something could not be looked at."""
 
 
+class NotInstalledError(ProbeError):
+    """The program is not there."""
+
+
 def run(*words: str) -> str:
     """Return what a program prints. Raises ProbeError."""
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     program = shutil.which(words[0], path=path)
     if program is None:
-        raise ProbeError(f"{words[0]} is not installed")
+        raise NotInstalledError(f"{words[0]} is not installed")
     try:
         done = subprocess.run(  # noqa: S603 - no shell, words of our own
             [program, *words[1:]],

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from shaper.cli import doctor
 from shaper.cli.app import run
 from shaper.config import Settings
 from shaper.doctor import chain, exim, host, postfix
@@ -93,6 +94,15 @@ async def test_the_placement_policy_satisfies_the_doctor_until_it_is_broken(by_u
         assert "12h" in life
         assert "recipients are not told" in stage
         assert "queue helper does not answer" in gone
+
+
+def test_a_configuration_that_postfix_cannot_read_is_a_fault():
+    with Postfix(relay=needs.free_port()) as mta:
+        mta.command("postconf", "-e", "mine=$mine", "smtpd_banner=$mine")
+        settings = Settings(daemon={"placement": "policy"})
+        (found,) = doctor._mta(settings, str(mta.config), "")
+    assert (found.level, "cannot be read: postconf" in found.what) == (Level.FAIL, True)
+    assert "mine" in found.what
 
 
 async def test_a_test_mail_goes_the_whole_way(next_hop):

@@ -65,17 +65,27 @@ def test_another_address_takes_the_place_of_the_first(postfix, service):
     assert ours == "reject_non_fqdn_recipient,permit"
 
 
-def test_a_question_that_slipped_behind_is_put_first_again(postfix, service):
+@pytest.mark.parametrize(
+    "slipped",
+    [
+        "{name}=permit_sasl_authenticated, {ask}, permit",
+        "{key}=permit_sasl_authenticated,${name}",
+        "{key}=permit_sasl_authenticated,${name},permit",
+    ],
+)
+def test_a_question_that_slipped_behind_is_put_first_again(postfix, service, slipped):
     snippets.apply("postfix/policy.sh", postfix.config, services=service)
-    name = postfix.command(
-        "postconf", "-Ph", f"{service}/smtpd_recipient_restrictions"
-    ).strip()[1:]
-    postfix.command(
-        "postconf", "-e", f"{name}=permit_sasl_authenticated, {ASK}, permit"
-    )
+    key = f"{service}/smtpd_recipient_restrictions"
+    name = postfix.command("postconf", "-Ph", key).strip()[1:]
+    how = "-P" if slipped.startswith("{key}") else "-e"
+    text = slipped.format(name=name, key=key, ask=ASK)
+    postfix.command("postconf", how, text)
     snippets.apply("postfix/policy.sh", postfix.config, services=service)
     ours = setting(postfix, service, "smtpd_recipient_restrictions")
-    assert ours == f"{ASK}, permit_sasl_authenticated, permit"
+    assert ours.startswith(f"{ASK}, permit_sasl_authenticated")
+    assert ours.count("check_policy_service") == 1
+    assert "$" not in ours
+    assert ("reject_non_fqdn_recipient" in ours) == slipped.startswith("{key}")
 
 
 def test_services_may_come_in_another_order(postfix, service):
