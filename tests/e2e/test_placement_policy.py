@@ -75,7 +75,7 @@ async def test_held_by_postfix_trickled_and_released():
 
 
 async def test_two_hundred_held_and_a_crash_in_the_middle_of_their_release():
-    async with policy_road(LAZY) as way:
+    async with policy_road(LAZY, stepping=True) as way:
         await stolen(way)
         await spam(way, 200 - len(way.on_hold()))
         assert len(way.on_hold()) == len(way.daemon.held()) == 200
@@ -85,6 +85,8 @@ async def test_two_hundred_held_and_a_crash_in_the_middle_of_their_release():
             await poll_async(lambda n=share: len(way.arrived()) > before + n, "some")
             way.daemon.kill()
             way.daemon.start()
+        # Those whose release was under way are tried again after ten seconds.
+        way.daemon.step(15)
         await settled(way)
         assert way.on_hold() == []
         assert way.arrived() == Counter(dict.fromkeys(way.sent, 1))
