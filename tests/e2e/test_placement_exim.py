@@ -19,7 +19,7 @@ from tests.support.exim_debian import DebianExim
 from tests.support.needs import REPOSITORY
 from tests.support.nexthop import NextHop
 from tests.support.queue_helper import QueueHelperProcess
-from tests.support.submit import ALICE, BOB, Client, submit
+from tests.support.submit import ALICE, BOB, submit
 from tests.support.waiting import poll_async
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(180)]
@@ -43,7 +43,7 @@ class Host(SimpleNamespace):
         """Hand in a message to each over one connection, after a login."""
 
         def work():
-            with Client("127.0.0.1", self.exim.port, timeout=60) as client:
+            with smtplib.SMTP("127.0.0.1", self.exim.port, timeout=60) as client:
                 client.ehlo(helo)
                 client.user, client.password = ALICE.login, ALICE.password
                 client.auth("PLAIN", client.auth_plain)
@@ -133,7 +133,12 @@ async def test_two_hundred_frozen_and_a_crash_amid_the_release():
         await submit(way.exim.port, account=BOB, recipients=["slow@example.net"])
         (foreign,) = await poll_async(way.exim.queue, "deferred mail")
         await way.exim.wait_for_log(f"{foreign} == slow@example.net")
-        way.exim.run("/usr/sbin/exim4", "-Mf", foreign)
+
+        def freeze():  # it is locked until the delivery that deferred it has ended
+            way.exim.run("/usr/sbin/exim4", "-Mf", foreign, check=False)
+            return foreign in way.frozen()
+
+        await poll_async(freeze, "frozen mail")
 
         await way.steal()
         await way.spam(200 - len(way.daemon.held()))

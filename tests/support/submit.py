@@ -2,7 +2,6 @@
 
 import asyncio
 import smtplib
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,19 +29,6 @@ ALICE = Account("alice@example.test", "correct horse")
 BOB = Account("bob@example.test", "battery staple")
 
 
-class Client(smtplib.SMTP):
-    """smtplib's client; it closes its half of the connection with QUIT.
-
-    After QUIT, Exim gives a client 0.2 s to do so before it answers.
-    """
-
-    def putcmd(self, cmd: str, args: str = "") -> None:
-        """Send a command; QUIT is the last."""
-        super().putcmd(cmd, args)
-        if cmd.lower() == "quit" and self.sock is not None:
-            self.sock.shutdown(socket.SHUT_WR)
-
-
 async def submit(
     port: int,
     message: bytes = MESSAGE,
@@ -60,7 +46,7 @@ async def submit(
     """
 
     def send() -> dict[str, tuple[int, bytes]]:
-        with Client("127.0.0.1", port, local_hostname=helo, timeout=30) as client:
+        with smtplib.SMTP("127.0.0.1", port, local_hostname=helo, timeout=30) as client:
             if account:
                 client.ehlo()
                 client.user, client.password = account.login, account.password
