@@ -39,7 +39,9 @@ __all__ = [
 
 
 def _mailbox(text: str) -> str:
-    if text.count("@") != 1 or not text.isprintable() or set(text) & set(" <>,"):
+    local, at, domain = text.partition("@")
+    plain = text.isprintable() and not set(text) & set(" <>,") and "@" not in domain
+    if not (at and local and domain and plain):
         raise ValueError("write a plain mail address, such as admin@example.org")
     return text
 

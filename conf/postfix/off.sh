@@ -18,6 +18,9 @@ case $rest in
   "$old") ;;
   *) postconf -e "smtpd_end_of_data_restrictions = $rest" ;;
 esac
+case $(postconf -h content_filter) in
+  shaper:*) postconf -X content_filter ;;
+esac
 case $(postconf -h default_transport) in
   shaper:*) postconf -X default_transport ;;
 esac

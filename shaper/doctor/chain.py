@@ -174,7 +174,8 @@ def _next_hop(settings: Settings) -> list[Finding]:
     try:
         greeting, answer, _ = talk(address, *_EHLO)
     except ProbeError as error:
-        cure = "postfix reload (or reload exim4) after mailshaper setup; ss -ltn"
+        cure = "systemctl reload-or-restart postfix (or exim4), which takes what "
+        cure += "mailshaper setup made; ss -ltn shows who listens"
         return [fail(f"the next hop does not answer: {error}", where, cure)]
     if not greeting.startswith("220") or not answer.startswith("250"):
         cure = "its log says why it refuses this host"

@@ -79,8 +79,7 @@ def check(exim: Exim, settings: Settings) -> list[Finding]:
             fail(
                 "no router sends mail to mailshaper",
                 "conf.d/router/190_mailshaper",
-                "cp -r /usr/share/mailshaper/exim/conf.d /etc/exim4/ && "
-                "update-exim4.conf && systemctl reload exim4",
+                "mailshaper setup exim; run what it says",
             )
         )
     found += _port(exim, settings)

@@ -67,14 +67,15 @@ def _redis(settings: Settings) -> list[Finding]:
             fail(
                 f"Redis does not answer as it should ({kind})",
                 where,
-                "systemctl status mailshaper redis-server; CONFIG GET must be allowed",
+                "systemctl restart redis-server; CONFIG GET must be allowed"
+                if url
+                else "systemctl restart mailshaper: it starts its own",
             )
         ]
     finally:
         client.close()
     values = {_text(name): _text(value) for name, value in durable.items()}
-    cli = "redis-cli" if url else f"redis-cli -s {own}"
-    found = redis_findings(values, where, cli)
+    found = redis_findings(values, where, own=not url)
     found += speed_findings(version, trip, where)
     if settings.federation.enabled:
         found.append(_federation(bool(alive)))
@@ -126,16 +127,22 @@ def _text(raw: object) -> str:
 
 
 def redis_findings(
-    values: dict[str, str], where: str, cli: str = "redis-cli"
+    values: dict[str, str], where: str, *, own: bool = False
 ) -> list[Finding]:
-    """Judge what CONFIG GET said; ``cli`` is how to reach that server."""
+    """Judge what CONFIG GET said of a server, or of our ``own``."""
+
+    def cure(setting: str) -> str:
+        if own:  # it has no file to write to, and is started with the right ones
+            return "systemctl restart mailshaper"
+        return f"redis-cli CONFIG SET {setting} && redis-cli CONFIG REWRITE"
+
     found = []
     if values.get("appendonly") != "yes":
         found.append(
             fail(
                 "Redis keeps nothing over a crash: AOF is off",
                 where,
-                f"{cli} CONFIG SET appendonly yes, then {cli} CONFIG REWRITE",
+                cure("appendonly yes"),
             )
         )
     if values.get("maxmemory-policy") != "noeviction":
@@ -143,7 +150,7 @@ def redis_findings(
             fail(
                 "Redis forgets what is known of senders when its memory is full",
                 where,
-                f"{cli} CONFIG SET maxmemory-policy noeviction, then CONFIG REWRITE",
+                cure("maxmemory-policy noeviction"),
             )
         )
     return found or [ok("Redis keeps what it is given", where)]

@@ -29,6 +29,10 @@ __all__ = ["JournalFollower", "line_of"]
 log = logging.getLogger(__name__)
 
 _MACHINE = Path("/etc/machine-id")
+_HINT = (
+    "; mailshaper's user must be in the group systemd-journal or adm "
+    "to read the journal"
+)
 _LONGEST_ENTRY = 1024 * 1024
 _PAST = 20_000  # entries read again at the start, for the open messages
 _SAVED_EVERY = 1.0
@@ -212,18 +216,14 @@ class JournalFollower:
                 os.fsync(file.fileno())
             new.replace(self._place)
         except OSError as error:
-            self._failed(f"{self._place}: {error.strerror}")
+            self._failed(f"{self._place}: {error.strerror}", "")
             return
         self._saved, self._unsaved = self._clock(), False
 
-    def _failed(self, text: str) -> None:
+    def _failed(self, text: str, hint: str = _HINT) -> None:
         if text != self.trouble:
             self.trouble = text
-            log.warning(
-                "feedback.journal: %s; mailshaper's user must be in the group "
-                "systemd-journal or adm to read the journal",
-                bland(text),
-            )
+            log.warning("feedback.journal: %s%s", bland(text), hint)
 
 
 def _of_this_machine() -> list[str]:

@@ -102,9 +102,11 @@ async def test_switching_off_sends_what_waited_for_a_dead_shaper(mode):
             "deferred message",
         )
         policy = f"inet:127.0.0.1:{way.daemon.policy_port}"
+        way.postfix.command("postconf", "-e", "content_filter=shaper:[127.0.0.1]:9")
         snippets.apply("postfix/off.sh", way.postfix.config, policy=policy)
         (got,) = await way.hop.wait_for(1)
         assert b"mailshaper" not in got.wire
+        assert "shaper:" not in way.postfix.command("postconf", "-n")
         await way.queue_empties()
 
 

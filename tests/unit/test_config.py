@@ -84,6 +84,8 @@ def test_every_key_is_explained():
         ("[spool]\nmax_bytes = 1000", "spool.max_bytes is below"),
         ('[hop]\nallow = ["everybody"]', "hop.allow"),
         ('[notify]\nmail_to = ["a b@c"]', "plain mail address"),
+        ('[notify]\nmail_to = ["root@"]', "plain mail address"),
+        ('[notify]\nmail_to = ["a@b@c"]', "plain mail address"),
         ('[notify]\nlanguage = "de"', "notify.language"),
         ("[hop", "not TOML"),
         ("[hop]\nx = 1\n[hop]\ny = 1", "a file of its own in conf.d/"),
