@@ -2,7 +2,8 @@
 
 A record whose message is not on hold (any more) is brought to its end: it was
 released before a crash of ours, let go or removed by a person, or it never arrived
-because the MTA refused it after our answer. The queue is only looked at here.
+because the MTA refused it after our answer. For the last the MTA is given its time;
+one that was on hold once is known to have left. The queue is only looked at here.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Reconcile:
         self._trickle = trickle
         self._release = release
         self._last = ""
+        self._seen: set[str] = set()  # ids of messages that were on hold
 
     async def round(self) -> None:
         """Look at some more messages. Raises QueueTroubleError, SpoolFullError."""
@@ -44,10 +46,14 @@ class Reconcile:
             return
         idents = {m.id: m.submission.client.ident for m in part}
         states = await self._release.queue.states(idents.values())
+        ripe = self._context.clock() - self._release.rules.grace
         for message in part:
             state = states[idents[message.id]]
-            if state is not QueueState.HELD:
+            if state is QueueState.HELD:
+                self._seen.add(message.id)
+            elif message.id in self._seen or message.submission.received <= ripe:
                 await self._trickle.alone(message.id, partial(self._end, state))
+        self._seen &= {message.id for message in self._held.all()}
 
     async def _end(self, state: QueueState, message: HeldMessage) -> None:
         if message.attempts:
@@ -56,15 +62,10 @@ class Reconcile:
             await self._release.missed(message, state)
 
     def _next(self) -> list[HeldMessage]:
-        """Return the next messages of which the queue should know by now."""
-        due = self._context.clock() - self._release.rules.grace
-        ripe = [
-            message
-            for message in self._held.all()
-            if message.by_mta and message.waiting and message.submission.received <= due
-        ]
-        ids = [message.id for message in ripe]
+        """Return the next messages that the queue may have."""
+        kept = [one for one in self._held.all() if one.by_mta and one.waiting]
+        ids = [message.id for message in kept]
         start = ids.index(self._last) + 1 if self._last in ids else 0
-        part = ripe[start : start + _AT_ONCE]
+        part = kept[start : start + _AT_ONCE] or kept[:_AT_ONCE]
         self._last = part[-1].id if part else ""
         return part

@@ -248,6 +248,21 @@ async def test_before_that_nothing_is_concluded(blocked, queue):
     assert await fates_of(blocked, queue, "absent", 599) == []
 
 
+async def test_what_was_on_hold_and_is_not_has_left(blocked, queue):
+    ended = []
+    blocked.engine.release.on_finished = ended.append
+    await held(blocked, queue, "Q1", "a@x.test")
+    await held(blocked, queue, "Q2", "b@x.test")
+    await blocked.engine.reconcile.round()
+    queue.held.clear()
+    queue.queued.add("Q1")
+    blocked.now += 30
+    await blocked.engine.reconcile.round()
+    fates = {m.submission.client.ident: set(m.fates.values()) for m in ended}
+    assert fates == {"Q1": {RecipientFate.DELIVERED}, "Q2": {RecipientFate.GONE}}
+    assert blocked.engine.reconcile._seen == set()
+
+
 async def test_a_clock_that_went_back_concludes_nothing(blocked, queue):
     assert await fates_of(blocked, queue, "absent", -7200) == []
 
