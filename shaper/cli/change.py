@@ -106,6 +106,9 @@ def release(
     )  # fmt: skip
 
 
+_NEVER_SEEN = "No mail of this sender was seen yet: is the name right, as it logs in?"
+
+
 def block(
     context: typer.Context,
     sender: Sender,
@@ -131,7 +134,11 @@ def block(
     )
     changed(
         result,
-        [f"{state}.", f"Waiting: {counts(result)}."],
+        [
+            f"{state}.",
+            *([] if result.get("seen", True) else [_NEVER_SEEN]),
+            f"Waiting: {counts(result)}.",
+        ],
         change_id=change_id, dry_run=dry_run, as_json=as_json,
         then=(
             command("show", sender),

@@ -15,6 +15,7 @@ from shaper.cli.output import print_json, say
 from shaper.config import ConfigError, Settings, load
 from shaper.core.text import bland
 from shaper.doctor import exim, postfix
+from shaper.doctor.asking import PORT_25
 from shaper.doctor.finding import Finding, ok, unknown, warn
 from shaper.doctor.probes import ProbeError, run
 from shaper.setup import exim as exim_parts
@@ -125,7 +126,7 @@ def _services(known: postfix.Postfix, way: str) -> list[str]:
     if way != "policy":
         return found
     # pickup asks nobody; port 25 takes strangers' mail, too.
-    logins = [name for name in known.takers() if name not in {"", "smtp/inet"}]
+    logins = [name for name in known.takers() if name not in {"", PORT_25}]
     every = dict.fromkeys([*found, *logins])
     return [name for name in every if name != "pickup/unix"]
 

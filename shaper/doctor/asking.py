@@ -24,7 +24,18 @@ if TYPE_CHECKING:
     from shaper.config import Settings
     from shaper.doctor.postfix import Postfix
 
-__all__ = ["check", "helper", "judged", "places", "questions", "seconds"]
+__all__ = [
+    "PORT_25",
+    "check",
+    "helper",
+    "judged",
+    "places",
+    "questions",
+    "seconds",
+]
+
+PORT_25 = "smtp/inet"
+"""The service that takes strangers' mail, too, so that it is not to ask."""
 
 _SNIPPET = "mailshaper setup postfix --way policy"
 _PATIENCE = 5.0
@@ -43,17 +54,26 @@ def check(postfix: Postfix, settings: Settings) -> list[Finding]:
     found = []
     for name in _services(postfix, settings):
         found += _asked(postfix, settings, name)
+    if PORT_25 in postfix.takers() and not _asks(postfix, settings, PORT_25):
+        found.append(
+            warn(
+                "who logs in on port 25 is not judged: strangers' mail comes there too",
+                f"master.cf {PORT_25} smtpd_sasl_auth_enable",
+                f"postconf -P {PORT_25}/smtpd_sasl_auth_enable=no && postfix reload, "
+                "and let people use port 587",
+            )
+        )
     return [*found, *_unseen(postfix), *_life(postfix, settings)]
+
+
+def _asks(postfix: Postfix, settings: Settings, service: str) -> bool:
+    return any(questions(postfix, settings, service, key) for key in _STAGES)
 
 
 def _services(postfix: Postfix, settings: Settings) -> list[str]:
     """Return where people log in and where we are asked; "" is main.cf."""
-    people = [name for name in postfix.takers() if name]
-    asking = [
-        name
-        for name in postfix.smtpd
-        if any(questions(postfix, settings, name, key) for key in _STAGES)
-    ]
+    people = [name for name in postfix.takers() if name not in {"", PORT_25}]
+    asking = [name for name in postfix.smtpd if _asks(postfix, settings, name)]
     return sorted({*people, *asking}) or [""]
 
 

@@ -263,7 +263,7 @@ class Control:
         then unlearned, so that a later release does not make it normal.
         """
         change.check()
-        record, _ = await self._engine.senders.read(sender)
+        record, seen = await self._engine.senders.read(sender)
         if not change.dry_run and not record.confirmed:
             await self._move(sender, Event.CONFIRMED, change)
         # Said a second time after a full disk, it must be written all the same.
@@ -272,7 +272,8 @@ class Control:
         waiting += await self._waiting_elsewhere(sender)
         state = record.state if change.dry_run else State.BLOCKED
         enforce = self._context.enforce
-        return _counts(waiting) | {"state": state.value, "enforce": enforce}
+        told = {"state": state.value, "enforce": enforce, "seen": seen}
+        return _counts(waiting) | told
 
     async def exempt(self, change: Change, sender: str, until: float) -> dict[str, Any]:
         """Let a sender's mail pass unjudged until a time; 0 ends an exemption."""

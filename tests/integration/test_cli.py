@@ -345,6 +345,13 @@ async def test_a_filtered_release_leaves_the_sender_slowed(stolen):
     assert state(stolen) == "slowed"
 
 
+async def test_blocking_a_name_that_was_never_seen_says_so(stolen):
+    done = await stolen.cli("block", "login:alcie", "--reason", "stolen")
+    assert "No mail of this sender was seen yet" in done.out
+    again = await stolen.cli("block", "login:alice", "--reason", "stolen")
+    assert "was seen yet" not in again.out
+
+
 async def test_block_then_drop(stolen):
     done = await stolen.cli("block", "login:alice", "--reason", "stolen")
     assert "login:alice is blocked" in done.out

@@ -195,7 +195,8 @@ def asking_of(ask=ASK, main="", options=KEPT, listen="127.0.0.1:10027", before="
     restrictions += f"mailshaper_end_of_data_submission_inet = {before}{ask}\n"
     settings = Settings(daemon={"placement": "policy"}, policy={"listen": [listen]})
     text = ASKING + restrictions + main
-    found = postfix.check(postfix.parse(text, MASTER, options), settings)
+    master = f"{MASTER}smtp inet n - y - - smtpd\n"
+    found = postfix.check(postfix.parse(text, master, options), settings)
     return [one for one in found if one.level is not Level.OK]
 
 
@@ -251,6 +252,11 @@ def test_a_default_action_for_all_services_will_do():
             "unix:NAME",
         ),
         ({"main": "maximal_queue_lifetime = 1h\n"}, "expires", "requeue_after"),
+        (
+            {"options": KEPT + "smtp/inet/smtpd_sasl_auth_enable = yes\n"},
+            "on port 25 is not judged",
+            "smtpd_sasl_auth_enable=no",
+        ),
         ({"main": "authorized_submit_users = static:anyone\n"}, "sendmail", "hop"),
         (
             {"options": KEPT + "submission/inet/content_filter = shaper:[::1]:1\n"},
