@@ -37,7 +37,6 @@ class Reconcile:
         self._trickle = trickle
         self._release = release
         self._last = ""
-        self._seen: set[str] = set()  # ids of messages that were on hold
 
     async def round(self) -> None:
         """Look at some more messages. Raises QueueTroubleError, SpoolFullError."""
@@ -46,14 +45,13 @@ class Reconcile:
             return
         idents = {m.id: m.submission.client.ident for m in part}
         states = await self._release.queue.states(idents.values())
-        ripe = self._context.clock() - self._release.rules.grace
         for message in part:
             state = states[idents[message.id]]
             if state is QueueState.HELD:
-                self._seen.add(message.id)
-            elif message.id in self._seen or message.submission.received <= ripe:
+                self._release.on_hold.add(message.id)
+            elif not self._release.may_arrive(message):
                 await self._trickle.alone(message.id, partial(self._end, state))
-        self._seen &= {message.id for message in self._held.all()}
+        self._release.on_hold &= {message.id for message in self._held.all()}
 
     async def _end(self, state: QueueState, message: HeldMessage) -> None:
         if message.attempts:

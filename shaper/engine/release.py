@@ -95,6 +95,7 @@ class Release:
         self._delivery = delivery
         # Released, and the disk could not take it.
         self._owed: dict[str, Mapping[int, RecipientFate]] = {}
+        self.on_hold: set[str] = set()  # ids of messages that were seen there
         self.on_finished: Callable[[HeldMessage], None] = lambda _message: None
         self.on_replies: Replies | None = None
 
@@ -133,21 +134,24 @@ class Release:
         """Whether it is on hold; ends one that is not, once the MTA had its time."""
         place = await self._place(message)
         if place is QueueState.HELD:
+            self.on_hold.add(message.id)
             return True
-        if self._may_arrive(message):
+        if self.may_arrive(message):
             soon = self._context.clock() + _AGAIN
             self._held.put(replace(message, not_before=soon))
         else:
             await self.missed(message, place)
         return False
 
-    def _may_arrive(self, message: HeldMessage) -> bool:
+    def may_arrive(self, message: HeldMessage) -> bool:
         """Whether one that is not on hold may yet be: a milter looks at it, say.
 
-        A clock that stepped back makes us wait longer, never forget.
+        Not one that was there before. A clock that stepped back makes us wait longer,
+        never forget.
         """
-        age = self._context.clock() - message.submission.received
-        return not message.attempts and age < self.rules.grace
+        if message.attempts or message.id in self.on_hold:
+            return False
+        return self._context.clock() - message.submission.received < self.rules.grace
 
     async def _place(self, message: HeldMessage) -> QueueState:
         ident = message.submission.client.ident
@@ -233,7 +237,7 @@ class Release:
         elif fates & {RecipientFate.BOUNCED, RecipientFate.EXPIRED}:
             # The bounce is the MTA's, in its words: it has the message, not we.
             place = await self.queue.give_back(ident)
-        if place is not QueueState.HELD and self._may_arrive(message):
+        if place is not QueueState.HELD and self.may_arrive(message):
             # Without its record it would stay on hold for ever.
             raise QueueTroubleError(f"{ident} is not on hold, and may yet be")
         await self._spool.remove(message.id)

@@ -260,7 +260,16 @@ async def test_what_was_on_hold_and_is_not_has_left(blocked, queue):
     await blocked.engine.reconcile.round()
     fates = {m.submission.client.ident: set(m.fates.values()) for m in ended}
     assert fates == {"Q1": {RecipientFate.DELIVERED}, "Q2": {RecipientFate.GONE}}
-    assert blocked.engine.reconcile._seen == set()
+    assert blocked.engine.release.on_hold == set()
+
+
+async def test_dropping_what_a_person_let_go_leaves_no_record(blocked, queue):
+    await held(blocked, queue, "Q1", "a@x.test")
+    await blocked.engine.reconcile.round()
+    queue.held.clear()
+    await blocked.control.order(blocked.change(), "drop", filter="age>=0s")
+    assert len(blocked.engine.held) == 0, "else a purge is refused over it"
+    assert queue.took == {}
 
 
 async def test_a_clock_that_went_back_concludes_nothing(blocked, queue):
