@@ -37,6 +37,7 @@ async def test_mail_and_webhook_tell_of_a_block_over_a_power_cut(tmp_path):
             await poll_async(lambda: receiver.seen, "the first attempt", 30)
             assert time.monotonic() - begun < 60
             await daemon.wait_for_log('"notice.sent"')
+            await daemon.wait_for_log('"webhook.failed"')
             daemon.kill()
             receiver.statuses = []
             await asyncio.to_thread(daemon.start)
