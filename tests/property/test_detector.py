@@ -4,7 +4,7 @@ import math
 from itertools import pairwise
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from shaper.core.evidence import (
@@ -193,11 +193,15 @@ def test_outcomes_keep_everything_finite(past, kind, count):
 
 
 @given(history, st.lists(recipients.filter(bool), min_size=1, max_size=40))
+@example(
+    past=[(0.0, list(range(first, first + 9))) for first in (1, 11, 21)], spam=[[1]]
+)
 def test_a_verdict_clears_and_conviction_unlearns(past, spam):
     profile, now = lived(past)
     assume(standing(profile, MODEL, now + 10 * 86400).level is Level.NONE)
     now += 10 * 86400
-    standing(profile, MODEL, now)
+    # The day of an alarm that has faded ends with the next mail that passes.
+    learn(profile, MODEL, [], now)
     tiers = list(profile.tiers)
     innocent, thief = copy(profile), copy(profile)
     for other in (innocent, thief):
