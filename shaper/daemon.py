@@ -213,7 +213,7 @@ class Daemon:
             past=watch.learn if watch else None,
         )
         admin = AdminServer(
-            Control(engine),
+            Control(engine, feedback.troubles),
             journal=self._audit.replay,
             forget=partial(_forget, engine, self._audit),
             more=suppress_commands(engine.suppression_list)

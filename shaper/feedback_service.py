@@ -106,6 +106,13 @@ class Feedback:
         for name, one in self._followers.items():
             yield Source(name, one.lag, one.last_line, one.lines, one.trouble)
 
+    def troubles(self) -> dict[str, str]:
+        """Return the sources that cannot be read now, and why."""
+        found = {one.name: one.trouble for one in self.sources() if one.trouble}
+        if self._maildir is not None and self._maildir.trouble:
+            found[str(self._maildir.path)] = self._maildir.trouble
+        return found
+
     async def intake(
         self, data: bytes, recipients: Sequence[str] = ()
     ) -> list[tuple[Outcome, str]]:

@@ -35,13 +35,42 @@ _MOST_DAMAGED = 5
 
 def status_lines(status: dict[str, Any]) -> Iterator[str]:
     """Say how an instance is, worst first."""
-    now = time.time()
+    yield from _hindrances(status)
+    yield from _damages(status.get("damaged_files", []))
     senders, held = status["senders"], status["held"]
-    away = status.get("redis_unavailable_since")
-    if away:
+    yield (
+        f"mailshaper {bland(status['instance'])} on {bland(status['hostname'])} is up."
+    )
+    would = "" if status["enforce"] else " (would be; nothing is held)"
+    yield (
+        f"  senders  {senders['slowed']:,} slowed, {senders['blocked']:,} blocked"
+        f"{would}"
+    )
+    yield f"  cases    {status['open_cases']:,} open"
+    oldest = held.get("oldest")
+    since = f", oldest {age(time.time() - oldest)}" if oldest else ""
+    line = f"  held     {counts(held)}, {size(held['bytes'])}{since}"
+    yield folded(line, indent=" " * 11)
+    yield f"  model    {shorten(str(status['model']), width() - 11)}"
+    if status["open_cases"]:
+        yield f"Next: {command('cases')}"
+
+
+def _hindrances(status: dict[str, Any]) -> Iterator[str]:
+    """Say what keeps the instance from judging and holding as it should."""
+    if away := status.get("redis_unavailable_since"):
         yield folded(
-            f"Redis is UNAVAILABLE since {clock(away)} ({age(now - away)}): "
+            f"Redis is UNAVAILABLE since {clock(away)} ({age(time.time() - away)}): "
             "known blocks stay, new senders are not judged."
+        )
+    if full := status.get("spool_full"):
+        watches = status.get("placement") == "watch"  # which holds nothing
+        so = "" if watches else ": mail that is to be held is deferred"
+        yield folded(f"FULL: {bland(full)}{so}.")
+    for name, trouble in sorted(status.get("unread_sources", {}).items()):
+        where = "" if str(trouble).startswith(name) else f"{bland(name)}: "
+        yield folded(
+            f"UNREAD {where}{bland(trouble)}: what becomes of mail is not learnt."
         )
     if many := status.get("host_alarm"):
         yield folded(f"MANY senders at once: {bland(many)}")
@@ -55,7 +84,9 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
         )
     elif not status["enforce"]:
         yield folded("Observation only (enforce = false): nothing is slowed or held.")
-    damaged = status.get("damaged_files", [])
+
+
+def _damages(damaged: list[dict[str, str]]) -> Iterator[str]:
     for row in damaged[:_MOST_DAMAGED]:
         line = f"DAMAGED {row['file']}: {row['problem']}"
         yield shorten(bland(line), width())
@@ -63,22 +94,6 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
         yield f"DAMAGED files in all: {len(damaged):,} (--json lists them)."
     if damaged:
         yield "They are below state_directory, kept as they are; the log says more."
-    yield (
-        f"mailshaper {bland(status['instance'])} on {bland(status['hostname'])} is up."
-    )
-    would = "" if status["enforce"] else " (would be; nothing is held)"
-    yield (
-        f"  senders  {senders['slowed']:,} slowed, {senders['blocked']:,} blocked"
-        f"{would}"
-    )
-    yield f"  cases    {status['open_cases']:,} open"
-    oldest = held.get("oldest")
-    since = f", oldest {age(now - oldest)}" if oldest else ""
-    line = f"  held     {counts(held)}, {size(held['bytes'])}{since}"
-    yield folded(line, indent=" " * 11)
-    yield f"  model    {shorten(str(status['model']), width() - 11)}"
-    if status["open_cases"]:
-        yield f"Next: {command('cases')}"
 
 
 def case_lines(cases: list[dict[str, Any]], *, closed: bool) -> Iterator[str]:

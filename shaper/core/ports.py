@@ -79,6 +79,9 @@ class SpoolWriter(Protocol):
 class Spool(Protocol):
     """Durable held messages of this instance, one file each."""
 
+    def full(self) -> str:
+        """Return why no new message would be taken, "" while there is room."""
+
     def begin(self, message: HeldMessage) -> SpoolWriter:
         """Open a new message (``message.size`` is ignored). Raises SpoolFullError."""
 

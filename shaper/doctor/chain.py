@@ -115,6 +115,14 @@ def _daemon(admin: Path, settings: Settings) -> list[Finding]:
         return [fail(str(error), where, error.hint or _START)]
     found = [ok("the daemon answers", where)]
     found += placement_findings(status, settings, where)
+    found += [
+        fail(
+            f"the daemon cannot read it: {trouble}",
+            f"feedback, {name}",
+            "mend what it says; after a change of groups systemctl restart mailshaper",
+        )
+        for name, trouble in sorted(status.get("unread_sources", {}).items())
+    ]
     logins = sum(str(one).startswith(("login:", "uid:")) for one in senders)
     if logins:
         found.append(ok(f"logins arrive: {logins} senders have one", where))

@@ -64,10 +64,13 @@ class Change:
 class Control:
     """Operators' requests, one method each; all return plain data."""
 
-    def __init__(self, engine: Engine) -> None:
-        """Work on ``engine``."""
+    def __init__(
+        self, engine: Engine, unread: Callable[[], dict[str, str]] = dict
+    ) -> None:
+        """Work on ``engine``; ``unread`` are sources of outcomes and their trouble."""
         self._engine = engine
         self._context = engine.context
+        self._unread = unread
 
     # -- reading -----------------------------------------------------------------
 
@@ -94,6 +97,8 @@ class Control:
             "receivers_refusing": [one.receiver for one in engine.receivers.open()],
             "redis_unavailable_since": engine.senders.unavailable_since or None,
             "damaged_files": self._damaged_files(),
+            "spool_full": self._context.spool.full() or None,
+            "unread_sources": self._unread(),
             "model": self._context.model.source,
         }
 

@@ -9,6 +9,7 @@ import unicodedata
 
 import pytest
 
+from shaper.cli.lists import status_lines
 from tests.support.office import cli, office
 
 HOSTILE = "\x1b[2J\u202egpj\n[red]Won[/red]\x07"
@@ -189,6 +190,20 @@ async def test_status(stolen):
     assert "3 messages (30 recipients)" in done.out
     (row,) = (await stolen.cli("status", "--json")).rows()
     assert row["held"]["messages"] == 3
+    assert (row["spool_full"], row["unread_sources"]) == (None, {})
+
+
+async def test_status_says_what_keeps_the_daemon_from_its_work(stolen):
+    spool = stolen.engine.context.spool
+    spool.limits = type(spool.limits)(messages=0)
+    (status,) = (await stolen.cli("status", "--json")).rows()
+    assert "FULL: the spool's limit of 0 messages" in (await stolen.cli("status")).out
+    why = "/var/log/mail.log: Permission denied"
+    status["unread_sources"] = {"/var/log/mail.log": why, "journal": "gone\x1b[2J"}
+    lines = [line for line in status_lines(status) if line.startswith("UNREAD")]
+    assert all(map(harmless, lines))
+    assert lines[0].startswith(f"UNREAD {why}: what")
+    assert lines[1].startswith("UNREAD journal: gone")
 
 
 async def test_the_case_is_told_in_full_and_harmlessly(stolen):

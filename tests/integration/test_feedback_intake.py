@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from shaper.config import Settings
+from shaper.config import Settings, load
 from shaper.core.ports import StateUnavailableError
+from shaper.doctor import chain
+from shaper.doctor.finding import Level
 from shaper.feedback.lmtp import LmtpListener
 from shaper.feedback.maildir import MaildirReader
 from shaper.feedback.returns import read_return, verp_address
@@ -372,6 +374,13 @@ async def test_a_log_that_is_not_there_yet_is_a_warning(next_hop, tmp_path):
     path = tmp_path / "mail.log"
     with Daemon(next_hop.port, {"feedback": {"logs": [str(path)]}}) as daemon:
         await daemon.wait_for_log("waiting until it is there")
+        status = await daemon.ask("status")
+        assert status["unread_sources"] == {str(path): f"{path}: {os.strerror(2)}"}
+        admin = daemon.runtime / "admin.sock"
+        found = await asyncio.to_thread(chain.check, load(daemon.config), admin)
+        (told,) = [one for one in found if one.where == f"feedback, {path}"]
+        assert told.level is Level.FAIL
+        assert "cannot read it" in told.what
         await submit(daemon.port)
         await next_hop.wait_for(1)
         assert daemon.stop() == 0
