@@ -162,7 +162,8 @@ def _disk(settings: Settings) -> list[Finding]:
     where = str(state)
     try:
         free = shutil.disk_usage(state).free
-        mode = state.stat().st_mode
+        facts = state.stat()
+        others = [one for one in state.iterdir() if one.lstat().st_uid != facts.st_uid]
     except PermissionError:
         return [unknown("not to be seen by this user", where, "use sudo")]
     except OSError as error:
@@ -177,7 +178,17 @@ def _disk(settings: Settings) -> list[Finding]:
                 "free some space, or lower spool.min_free_bytes",
             )
         )
-    if mode & 0o077:
+    if others:
+        names = ", ".join(sorted(one.name for one in others))
+        found.append(
+            fail(
+                f"does not all belong to whom the directory belongs to: {names}",
+                where,
+                f"systemctl stop mailshaper; chown -R --reference={where} {where}; "
+                "systemctl start mailshaper",
+            )
+        )
+    if facts.st_mode & 0o077:
         found.append(
             fail("others may look into held mail", where, f"chmod 700 {where}")
         )

@@ -1,12 +1,13 @@
 """One thing is broken at a time; the finding names it and its cure."""
 
+import os
 import threading
 from functools import partial
 
 import pytest
 
 from shaper.config import Settings
-from shaper.doctor import chain, exim, eximacl, logs, postfix, probes
+from shaper.doctor import chain, exim, eximacl, host, logs, postfix, probes
 from shaper.doctor.finding import Level
 from shaper.doctor.host import redis_findings, speed_findings
 from shaper.doctor.target import same
@@ -339,6 +340,19 @@ def test_a_log_that_the_daemon_may_not_read(tmp_path):
     assert (found.level, found.cure[:15]) == (Level.FAIL, "adduser nobody ")
     log.chmod(0o644)
     assert logs.readable(log, "nobody")[0].level is Level.OK
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_state_that_was_restored_as_another_user(tmp_path):
+    settings = Settings(daemon={"state_directory": str(tmp_path)})
+    tmp_path.chmod(0o700)
+    (tmp_path / "spool").mkdir()
+    (found,) = host._disk(settings)
+    assert found.level is Level.OK
+    os.chown(tmp_path, 65534, 65534)
+    (found,) = host._disk(settings)
+    assert (found.level, "spool" in found.what) == (Level.FAIL, True)
+    assert f"chown -R --reference={tmp_path} {tmp_path}" in found.cure
 
 
 def test_a_unit_that_writes_nothing_is_not_the_mtas():
