@@ -211,6 +211,7 @@ class Daemon:
             watch.take if watch else take,
             line=line,
             past=watch.learn if watch else None,
+            handed_on=engine.outcomes.sent.rename,
         )
         admin = AdminServer(
             Control(engine, feedback.troubles),

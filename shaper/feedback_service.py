@@ -82,17 +82,20 @@ class Feedback:
         *,
         line: Callable[[str], Awaitable[None]] | None = None,
         past: Callable[[str], object] | None = None,
+        handed_on: Callable[[str, str], object] = lambda _one, _other: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """``take`` gets each outcome, ``line`` before it each line of a log.
 
-        ``past`` gets some lines of an earlier life, for the messages still open.
+        ``past`` gets some lines of an earlier life, for the messages still open,
+        ``handed_on`` the two queue ids of what a content filter gives back.
         """
         self._settings = settings
         self._table = table
         self._take = take
         self._line = line
         self._past = past
+        self._handed_on = handed_on
         self._clock = clock
         self._bugs = 0
         self._stop = asyncio.Event()
@@ -192,7 +195,10 @@ class Feedback:
         try:
             if self._line is not None:
                 await self._line(text)
-            for outcome in parser.feed(text):
+            outcomes = parser.feed(text)
+            if parser.handed_on:
+                self._handed_on(*parser.handed_on)
+            for outcome in outcomes:
                 await self._take(outcome)
         except ShaperError:
             raise  # the line is given again

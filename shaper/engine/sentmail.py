@@ -114,7 +114,7 @@ class SentMail:
             self.lost += self._forget(next(iter(self._recent)))
 
     def rename(self, queue_id: str, anew: str) -> None:
-        """Know a message by the queue id that its MTA gave it anew, too.
+        """Know a message by the queue id that its MTA gave it or its copy, too.
 
         Before or after ``note``: the MTA's log may be faster than its answer.
         """
@@ -124,6 +124,8 @@ class SentMail:
             self._renamed.popitem(last=False)
         for key in self._by_id.get(old, [])[-1:]:
             entry = self._recent[key]
+            if new in entry.ids or len(entry.ids) >= _MOST_IDS:
+                continue
             entry.ids, entry.place = (*entry.ids, new), ""
             self._by_id.setdefault(new, []).append(key)
             self._unwritten[key] = None

@@ -3,6 +3,8 @@
 Left out is what blames nobody: verification probes, bounces of the MTA itself, what
 our own server refused, and what was said between the MTA and mailshaper: handing a
 message to the hop delivers it to nobody, and a refusal there was mailshaper's own.
+Handed to a content filter of this host, which gave it back under another queue id,
+it is delivered to nobody either; ``handed_on`` tells the two ids.
 A message that expired in the queue becomes one outcome for each recipient that was
 still waiting, and means what its server said last: five days of "your host has a bad
 reputation" are no word about an address.
@@ -21,6 +23,7 @@ from shaper.feedback.logtime import LogClock
 from shaper.feedback.postfix_line import (
     Delivery,
     Expired,
+    Intake,
     Trouble,
     split_prefix,
 )
@@ -44,8 +47,10 @@ __all__ = ["LiveLog"]
 _PROBES = frozenset({"deliverable", "undeliverable", "undeliverable-but-not-cached"})
 _MOST_WAITING = 1000  # recipients of one message that are remembered as waiting
 _HOUR = 3600.0
+_MOST_BACK = 10_000  # queue ids that came from this host and are remembered
 # Postfix: name[address]:port or name[/path]; Exim: name [address]:port.
 _RELAY = re.compile(r"\[([^\]\s]{1,200})\](?::(\d{1,5}))?")
+_NEAR = re.compile(r"\[(?:127\.[\d.]{5,11}|::1)\]")
 _EXIM_HOST = re.compile(r" H=\S{1,300} \[([^\]\s]{1,60})\](?::(\d{1,5}))?")
 
 
@@ -71,6 +76,8 @@ class LiveLog:
         self._postfix = PostfixLog(table, limit=limit)
         self._exim = EximLog(table, limit=limit)
         self._hops = [_split(hop) for hop in hops]
+        self._back: dict[str, None] = {}
+        self.handed_on: tuple[str, str] | None = None
         self.lines = 0
         self.outcomes = 0
 
@@ -87,6 +94,7 @@ class LiveLog:
         """Take a line; return the outcomes that it tells."""
         self._keep_time()
         self.lines += 1
+        self.handed_on = None
         split = split_prefix(line)
         found = (
             self._of_postfix(line, split)
@@ -107,6 +115,10 @@ class LiveLog:
 
     def _of_postfix(self, line: str, split: tuple[str, str, str]) -> list[Outcome]:
         event, message = self._postfix.read(line, split)
+        if isinstance(event, Intake) and _NEAR.search(event.client):
+            self._back[event.queue_id] = None
+            if len(self._back) > _MOST_BACK:
+                del self._back[next(iter(self._back))]
         if not isinstance(event, Delivery | Expired | Trouble):
             return []
         if message is not None and _nobodys(message):
@@ -143,7 +155,11 @@ class LiveLog:
             elif event.recipient in waiting or len(waiting) < _MOST_WAITING:
                 said = outcome.meaning, outcome.rule, outcome.reason
                 waiting[event.recipient] = None if hop else said
-        return [] if hop else [outcome]
+        if event.next_queue_id and not hop and _NEAR.search(event.relay):
+            self.handed_on = event.queue_id, event.next_queue_id
+        # What is behind a tunnel of this host has queue ids that never come back.
+        copied = self.handed_on and event.next_queue_id in self._back
+        return [] if hop or copied else [outcome]
 
     def _is_hop(self, relay: str, *, loosely: bool = False) -> bool:
         """Whether a relay is mailshaper; ``loosely`` where no port is logged."""
@@ -171,10 +187,12 @@ class LiveLog:
             return []
         if message is not None and not message.sender and not message.client:
             return []
-        if to_mailshaper(line):
-            return []
         host = _EXIM_HOST.search(line)
-        if host is not None and self._at_hop(host[1], host[2] or ""):
+        hop = host is not None and self._at_hop(host[1], host[2] or "")
+        if hop or to_mailshaper(line):
+            return []
+        if self._exim.within:
+            self.handed_on = outcome.queue_id, outcome.next_queue_id
             return []
         return [outcome]
 

@@ -7,8 +7,10 @@ from collections import Counter
 
 import pytest
 
+from tests.support import needs
 from tests.support.daemon import Daemon
 from tests.support.policy_road import ADMIN, policy_road
+from tests.support.tap import Tap
 from tests.support.waiting import poll_async
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(120)]
@@ -178,6 +180,28 @@ async def test_a_dead_address_is_learnt_from_the_log_and_refused_at_rcpt():
         assert b"dead@example.net" in text
         (mid,) = [m for m in way.sent if way.sent[m][0] == "ann@example.net"]
         assert way.arrived()[mid] == 1
+
+
+async def test_behind_a_content_filter_mail_is_still_its_senders():
+    """As with amavis: a second queue id, from this host and without a login."""
+    back = needs.free_port()
+    async with Tap(back) as scan:
+        main = {"content_filter": f"scan:[127.0.0.1]:{scan.port}"}
+        master = [
+            "scan unix - - n - 10 smtp -o smtp_send_xforward_command=yes",
+            f"127.0.0.1:{back} inet n - n - - smtpd -o content_filter=",
+        ]
+        async with policy_road(main=main, master=master) as way:
+            way.hop.on("rcpt", "550 5.1.1 nobody of that name", match="gone@")
+            await way.daemon.change("block", sender=way.who)
+            await way.send(("gone@example.net",), ("ann@example.net",))
+            assert len(way.on_hold()) == len(way.daemon.held()) == 2
+            await way.daemon.change("release", sender=way.who)
+            await poll_async(lambda: suppressed(way), "a dead address", 30)
+            await settled(way)
+            assert [row["address"] for row in suppressed(way)] == ["gone@example.net"]
+            assert set(way.arrived().values()) == {1}
+            assert len(scan.messages()) == 2
 
 
 async def test_a_full_spool_has_the_client_try_again():

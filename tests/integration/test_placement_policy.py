@@ -309,6 +309,35 @@ async def test_what_becomes_of_a_message_with_a_new_queue_id_is_its_senders(
     assert await blocked.engine.outcomes.take(told) == "repeated"
 
 
+@pytest.mark.parametrize("filter_first", [True, False])
+async def test_what_becomes_of_mail_behind_a_content_filter_is_its_senders(
+    blocked, queue, filter_first
+):
+    """Amavis and its kind hand it back, each part under another queue id."""
+    await held(blocked, queue, "4jZONE", "a@x.test", "b@x.test")
+    await blocked.control.order(blocked.change(), "release", filter="age>=0s")
+    await settle(blocked)
+    outcomes = blocked.engine.outcomes
+    dead = [
+        Outcome(Kind.LOG, Meaning.DEAD_ADDRESS, f"{one}@x.test", queue_id=f"4jZ{one}")
+        for one in "ab"
+    ]
+    if not filter_first:  # it hands back before it answers
+        assert [await outcomes.take(one) for one in dead] == ["unmatched"] * 2
+    for one in "aba":  # as often as it has recipients
+        outcomes.sent.rename("4jZONE", f"4jZ{one}")
+    if filter_first:
+        assert [await outcomes.take(one) for one in dead] == ["taken"] * 2
+    else:
+        blocked.now += 60
+        await outcomes.flush()
+        assert outcomes.counts["taken"] == 2
+    await outcomes.flush()
+    await blocked.upkeep.store()
+    await blocked.crash()  # nothing of it is only in memory
+    assert [await blocked.engine.outcomes.take(one) for one in dead] == ["repeated"] * 2
+
+
 @pytest.mark.parametrize(
     "line",
     [

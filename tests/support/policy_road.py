@@ -14,7 +14,7 @@ import itertools
 import shutil
 import smtplib
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from pathlib import Path
@@ -108,16 +108,17 @@ async def policy_road(
     settings: Sections | None = None,
     *,
     main: Mapping[str, str] | None = None,
+    master: Iterable[str] = (),
     stepping: bool = False,
     by_unix: bool = False,
 ) -> AsyncIterator[PolicyRoad]:
-    """Start everything; ``main`` is for main.cf.
+    """Start everything; ``main`` is for main.cf, ``master`` are lines of master.cf.
 
     ``by_unix``: Postfix asks at a socket below its queue directory.
     """
     async with contextlib.AsyncExitStack() as stack:
         hop = await stack.enter_async_context(NextHop())
-        postfix = Postfix(relay=hop.port, main=main, accounts=ACCOUNTS)
+        postfix = Postfix(relay=hop.port, main=main, master=master, accounts=ACCOUNTS)
         stack.callback(shutil.rmtree, postfix.directory, ignore_errors=True)
         # A daemon that finds no log at its start looks again only ten seconds later.
         maillog = postfix.directory / "maillog"

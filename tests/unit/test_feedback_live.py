@@ -250,3 +250,45 @@ def test_what_expires_means_what_was_said_last(live, said, meaning, rule):
     assert outcome.rule == deferred.rule
     assert not rule or outcome.rule == rule
     assert "expired" in outcome.reason
+
+
+ONE, TWO = "4jb0kR5mqvzK5ly", "4jb0kR6ch0zK5m8"
+FILTER = "127.0.0.1[127.0.0.1]:10024"
+GAVE_BACK = f"250 2.0.0 from MTA(smtp:[127.0.0.1]:10025): 250 2.0.0 Ok: queued as {TWO}"
+
+
+@pytest.mark.parametrize("client", ["localhost[127.0.0.1]", "localhost[::1]"])
+def test_a_content_filter_that_gives_back_delivers_to_nobody(live, client):
+    _feed(live, *_message(ONE), _postfix(TWO, "smtpd", f"client={client}"))
+    assert live.handed_on is None
+    assert _feed(live, _delivery(ONE, "sent", GAVE_BACK, relay=FILTER)) == []
+    assert live.handed_on == (ONE, TWO)
+    (outcome,) = _feed(live, _delivery(TWO, "bounced", DEAD))
+    assert (outcome.queue_id, live.handed_on) == (TWO, None)
+
+
+def test_a_tunnel_on_this_host_delivers(live):
+    _feed(live, *_message(ONE))
+    (outcome,) = _feed(live, _delivery(ONE, "sent", GAVE_BACK, relay=FILTER))
+    assert outcome.meaning.value == "delivered"
+
+
+def test_no_other_host_says_that_it_gives_back(live):
+    _feed(live, *_message(ONE))
+    _feed(live, _postfix(TWO, "smtpd", "client=localhost[127.0.0.1]"))
+    for relay in ("localhost[192.0.2.9]:25", "127.0.0.1.example[192.0.2.9]:25"):
+        assert _feed(live, _delivery(ONE, "sent", GAVE_BACK, relay=relay))
+        assert live.handed_on is None
+
+
+def test_exim_hands_on_to_a_filter(live):
+    arrival = (
+        "2026-11-25 12:00:00 1wYoXy-000000000Ab-1234 <= a@example.net U=www P=local S=1"
+    )
+    to = (
+        "2026-11-25 12:00:01 1wYoXy-000000000Ab-1234 => bob@example.org R=amavis "
+        "T=amavis H=127.0.0.1 [127.0.0.1]:10024 "
+        'C="250 2.0.0 from MTA: 250 OK id=1wYoXz-000000000Cd-5678"'
+    )
+    assert _feed(live, arrival, to) == []
+    assert live.handed_on == ("1wYoXy-000000000Ab-1234", "1wYoXz-000000000Cd-5678")
