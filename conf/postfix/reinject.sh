@@ -16,11 +16,13 @@ for service in $services; do
     echo "master.cf has no service $service: name yours at the top of $0 (postconf -M lists them)" >&2
     exit 1
   }
-  old=$(postconf -Ph "$service/content_filter" 2>/dev/null)
-  case ${old:=$(postconf -h content_filter)} in '' | '$content_filter' | "$filter") ;; *)
-    echo "$service has the content filter $old: see docs/postfix.md, Other filters" >&2
-    exit 1 ;;
-  esac
+  for kind in content_filter smtpd_proxy_filter; do
+    old=$(postconf -Ph "$service/$kind" 2>/dev/null)
+    case ${old:=$(postconf -h $kind)} in '' | "\$$kind" | "$filter") ;; *)
+      echo "$service has the $kind $old: see docs/postfix.md, Other filters" >&2
+      exit 1 ;;
+    esac
+  done
 done
 
 # Tells mailshaper which login owns a queue id. Restrictions of yours stay behind it.

@@ -14,7 +14,7 @@ from shaper.cli.options import Json
 from shaper.cli.output import print_json, say
 from shaper.config import ConfigError, load
 from shaper.core.text import bland
-from shaper.doctor import chain, exim, host, postfix
+from shaper.doctor import chain, exim, host, postconf, postfix
 from shaper.doctor.finding import Finding, Level, fail, ok, unknown
 from shaper.doctor.probes import NotInstalledError, ProbeError
 
@@ -108,7 +108,7 @@ def _mta(settings: Settings, postfix_config: str, mta: str) -> list[Finding]:
     missing = []
     if mta != "exim":
         try:
-            return postfix.check(postfix.read(postfix_config), settings)
+            return postfix.check(postconf.read(postfix_config), settings)
         except NotInstalledError as error:
             missing.append(str(error))
         except ProbeError as error:

@@ -14,8 +14,7 @@ from shaper.cli.options import Json
 from shaper.cli.output import print_json, say
 from shaper.config import ConfigError, Settings, load
 from shaper.core.text import bland
-from shaper.doctor import exim, postfix
-from shaper.doctor.asking import PORT_25
+from shaper.doctor import exim, postconf, postfix
 from shaper.doctor.finding import Finding, ok, unknown, warn
 from shaper.doctor.probes import ProbeError, run
 from shaper.setup import exim as exim_parts
@@ -110,7 +109,7 @@ def _postfix(settings: Settings, way: str) -> tuple[list[Finding], str]:
     if way and way not in _WAYS:
         raise CliError(USAGE, f"--way is one of {', '.join(_WAYS)}")
     try:
-        known = postfix.read()
+        known = postconf.read()
     except ProbeError as error:
         raise CliError(USAGE, str(error), "install Postfix first") from error
     way = way or _way(settings)
@@ -120,15 +119,12 @@ def _postfix(settings: Settings, way: str) -> tuple[list[Finding], str]:
     return [machine.postfix_version(), *postfix.check(known, settings)], text
 
 
-def _services(known: postfix.Postfix, way: str) -> list[str]:
+def _services(known: postconf.Postfix, way: str) -> list[str]:
     """Return the services of master.cf that take users' mail."""
     found = [name for name in _USUAL if name in known.services]
-    if way != "policy":
-        return found
-    # pickup asks nobody; port 25 takes strangers' mail, too.
-    logins = [name for name in known.takers() if name not in {"", PORT_25}]
-    every = dict.fromkeys([*found, *logins])
-    return [name for name in every if name != "pickup/unix"]
+    every = dict.fromkeys([*found, *filter(None, known.takers())])
+    # pickup asks nobody.
+    return [name for name in every if (name, way) != ("pickup/unix", "policy")]
 
 
 def _way(settings: Settings) -> str:

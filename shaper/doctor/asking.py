@@ -22,20 +22,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from shaper.config import Settings
-    from shaper.doctor.postfix import Postfix
+    from shaper.doctor.postconf import Postfix
 
 __all__ = [
-    "PORT_25",
     "check",
     "helper",
     "judged",
     "places",
     "questions",
     "seconds",
+    "unjudged",
 ]
-
-PORT_25 = "smtp/inet"
-"""The service that takes strangers' mail, too, so that it is not to ask."""
 
 _SNIPPET = "mailshaper setup postfix --way policy"
 _PATIENCE = 5.0
@@ -54,16 +51,22 @@ def check(postfix: Postfix, settings: Settings) -> list[Finding]:
     found = []
     for name in _services(postfix, settings):
         found += _asked(postfix, settings, name)
-    if PORT_25 in postfix.takers() and not _asks(postfix, settings, PORT_25):
-        found.append(
-            warn(
-                "who logs in on port 25 is not judged: strangers' mail comes there too",
-                f"master.cf {PORT_25} smtpd_sasl_auth_enable",
-                f"postconf -P {PORT_25}/smtpd_sasl_auth_enable=no && postfix reload, "
-                "and let people use port 587",
-            )
-        )
+    found += [
+        unjudged(name)
+        for name in postfix.logins_on_port_25()
+        if not _asks(postfix, settings, name)
+    ]
     return [*found, *_unseen(postfix), *_life(postfix, settings)]
+
+
+def unjudged(service: str) -> Finding:
+    """Return that people log in where strangers' mail comes, which is not looked at."""
+    return warn(
+        "who logs in on port 25 is not judged: strangers' mail comes there too",
+        f"master.cf {service} smtpd_sasl_auth_enable",
+        f"postconf -P {service}/smtpd_sasl_auth_enable=no && postfix reload, "
+        "and let people use port 587",
+    )
 
 
 def _asks(postfix: Postfix, settings: Settings, service: str) -> bool:
@@ -72,7 +75,7 @@ def _asks(postfix: Postfix, settings: Settings, service: str) -> bool:
 
 def _services(postfix: Postfix, settings: Settings) -> list[str]:
     """Return where people log in and where we are asked; "" is main.cf."""
-    people = [name for name in postfix.takers() if name not in {"", PORT_25}]
+    people = [name for name in postfix.takers() if name]
     asking = [name for name in postfix.smtpd if _asks(postfix, settings, name)]
     return sorted({*people, *asking}) or [""]
 
@@ -102,7 +105,7 @@ def questions(
     postfix: Postfix, settings: Settings, service: str, key: str
 ) -> list[Question]:
     """Return the questions of a list of restrictions that lead to us."""
-    value = expanded(postfix, postfix.value(service, key))
+    value = postfix.expanded(postfix.value(service, key))
     base = postfix.main.get("queue_directory", "")
     found = []
     for match in _CHECK.finditer(value):
@@ -164,7 +167,7 @@ def judged(postfix: Postfix, service: str, ask: Question, where: str) -> Finding
 def _unseen(postfix: Postfix) -> list[Finding]:
     """Mail of sendmail(1) comes by pickup(8), which asks no policy service."""
     where = "main.cf authorized_submit_users"
-    who = expanded(postfix, postfix.main.get("authorized_submit_users", ""))
+    who = postfix.expanded(postfix.main.get("authorized_submit_users", ""))
     if who and not who.startswith("static:"):
         return [ok(f"mail by sendmail (not judged) may come from {who} only", where)]
     return [
@@ -175,16 +178,6 @@ def _unseen(postfix: Postfix) -> list[Finding]:
             "authorized_submit_users = root, or placement hop: placement-policy.md",
         )
     ]
-
-
-def expanded(postfix: Postfix, value: str) -> str:
-    """Return a value with names of parameters replaced, as postconf(5) does."""
-    for _ in range(10):  # a name may lead to a name
-        new = re.sub(r"\$\{?(\w+)\}?", lambda one: postfix.main.get(one[1], ""), value)
-        if new == value:
-            break
-        value = new
-    return value
 
 
 def seconds(value: str) -> float:

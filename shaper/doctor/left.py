@@ -13,7 +13,7 @@ from shaper.doctor.finding import Finding, fail, warn
 if TYPE_CHECKING:
     from shaper.config import Settings
     from shaper.doctor.exim import Exim
-    from shaper.doctor.postfix import Postfix
+    from shaper.doctor.postconf import Postfix
 
 __all__ = ["exim", "postfix"]
 

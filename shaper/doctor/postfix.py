@@ -1,92 +1,24 @@
 """What Postfix' configuration says about the way through mailshaper.
 
-Pure checks over what ``postconf`` printed; ``read`` is the probe. The reasons of
-each rule are in docs/postfix.md (and FILTER_README, postconf(5) of Postfix).
+Pure checks over what ``postconf`` printed (``shaper.doctor.postconf``). The reasons
+of each rule are in docs/postfix.md (and FILTER_README, postconf(5) of Postfix).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from shaper.doctor import asking, left
 from shaper.doctor.finding import Finding, fail, ok, unknown, warn
-from shaper.doctor.probes import run
 
 if TYPE_CHECKING:
     from shaper.config import Settings
+    from shaper.doctor.postconf import Postfix
 
-__all__ = ["Postfix", "check", "parse", "read"]
+__all__ = ["check"]
 
 _TRANSPORT = "shaper/unix"
 _SNIPPETS = "/usr/share/mailshaper/postfix"
-
-
-@dataclass(frozen=True, slots=True)
-class Postfix:
-    """main.cf with defaults, services of master.cf, and their -o options.
-
-    ``chrooted`` are those services that see nothing but the queue directory, and
-    ``smtpd`` those that take mail by SMTP, from the network or from postscreen(8).
-    """
-
-    main: dict[str, str]
-    services: frozenset[str] = frozenset()
-    options: dict[str, dict[str, str]] = field(default_factory=dict)
-    chrooted: frozenset[str] = frozenset()
-    smtpd: frozenset[str] = frozenset()
-
-    def value(self, service: str, name: str) -> str:
-        """Return a parameter as one service sees it."""
-        return self.options.get(service, {}).get(name, self.main.get(name, ""))
-
-    def takers(self) -> list[str]:
-        """Return the services where people log in, "" (main.cf) without any."""
-        return [
-            name
-            for name in sorted(self.smtpd)
-            if self.value(name, "smtpd_sasl_auth_enable") == "yes"
-        ] or [""]
-
-    def ways(self) -> dict[str, str]:
-        """Return which settings send mail by the transport ``shaper``, and where."""
-        found = {
-            f"main.cf {name}": self.main.get(name, "")
-            for name in ("content_filter", "default_transport")
-        }
-        for name in sorted(self.options):
-            found[f"master.cf {name} content_filter"] = self.options[name].get(
-                "content_filter", ""
-            )
-        return {key: to for key, to in found.items() if to.startswith("shaper:")}
-
-
-def read(config: str = "") -> Postfix:
-    """Ask postconf, of the instance in ``config`` if given. Raises ProbeError."""
-    where = ("-c", config) if config else ()
-    return parse(
-        run("postconf", *where),
-        run("postconf", *where, "-M"),
-        run("postconf", *where, "-P"),
-    )
-
-
-def parse(main: str, services: str, options: str) -> Postfix:
-    """Return what postconf, postconf -M and postconf -P printed."""
-    found: dict[str, dict[str, str]] = {}
-    for name, value in _assignments(options):
-        service, _, parameter = name.rpartition("/")
-        found.setdefault(service, {})[parameter] = value
-    rows = [line.split() for line in services.splitlines() if line.strip()]
-    names = frozenset("/".join(row[:2]) for row in rows)
-    chrooted = frozenset("/".join(row[:2]) for row in rows if row[4:5] == ["y"])
-    smtpd = frozenset("/".join(row[:2]) for row in rows if row[7:8] == ["smtpd"])
-    return Postfix(dict(_assignments(main)), names, found, chrooted, smtpd)
-
-
-def _assignments(text: str) -> list[tuple[str, str]]:
-    pairs = [line.partition("=") for line in text.splitlines() if "=" in line]
-    return [(name.strip(), value.strip()) for name, _, value in pairs]
 
 
 def check(postfix: Postfix, settings: Settings) -> list[Finding]:
@@ -142,15 +74,42 @@ def _road(postfix: Postfix) -> list[Finding]:
     for name in filtered:
         overrides = postfix.value(name, "receive_override_options")
         if "no_address_mappings" not in overrides:
+            kept = f"{overrides}," if overrides else ""
             found.append(
                 warn(
                     "addresses are rewritten twice, before and behind mailshaper",
                     f"master.cf {name}",
-                    f"postconf -P {name}/receive_override_options="
-                    "no_address_mappings && postfix reload",
+                    f"postconf -P '{name}/receive_override_options={kept}"
+                    "no_address_mappings' && postfix reload",
                 )
             )
-    return found
+    return found + (_past(postfix, filtered) if filtered else [])
+
+
+def _past(postfix: Postfix, filtered: list[str]) -> list[Finding]:
+    """Where some services filter, say which mail of people goes past mailshaper."""
+    if postfix.main.get("default_transport", "").startswith("shaper:"):
+        return []  # all of it that leaves this host
+    people = [name for name in postfix.takers() if name]
+    behind = set(filtered) - set(people)  # maybe where another filter hands back
+    found = []
+    for name in people:
+        other = postfix.value(name, "smtpd_proxy_filter") or postfix.value(
+            name, "content_filter"
+        )
+        if not other:
+            what = "the mail of who logs in here goes past mailshaper"
+            cure = "mailshaper setup postfix; run what it says"
+            found.append(fail(what, f"master.cf {name} content_filter", cure))
+        elif not other.startswith("shaper:") and not behind:
+            what = f"mail goes to {other}, and from there past mailshaper"
+            cure = "docs/postfix.md, Other filters"
+            found.append(fail(what, f"master.cf {name}", cure))
+    return found + [
+        asking.unjudged(name)
+        for name in postfix.logins_on_port_25()
+        if name not in filtered
+    ]
 
 
 def _port(postfix: Postfix, settings: Settings) -> list[Finding]:
@@ -187,6 +146,15 @@ def _login(postfix: Postfix, settings: Settings) -> list[Finding]:
             for key in ("smtpd_data_restrictions", "smtpd_end_of_data_restrictions")
             for ask in asking.questions(postfix, settings, name, key)
         ]
+        if proxy := postfix.value(name, "smtpd_proxy_filter"):
+            found.append(
+                warn(
+                    f"mail goes to {proxy} before it has a queue id, so its login does "
+                    "not arrive: senders are from:ADDRESS",
+                    f"{place} smtpd_proxy_filter",
+                    "filter behind the queue (content_filter), or by a milter",
+                )
+            )
         if asks:
             where, ask = asks[0]
             found.append(asking.judged(postfix, name, ask, where))

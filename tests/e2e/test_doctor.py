@@ -7,7 +7,7 @@ import pytest
 from shaper.cli import doctor
 from shaper.cli.app import run
 from shaper.config import Settings
-from shaper.doctor import chain, exim, host, postfix
+from shaper.doctor import chain, exim, host, postconf, postfix
 from shaper.doctor.finding import Level
 from tests.support import needs, snippets
 from tests.support.daemon import Daemon
@@ -28,9 +28,9 @@ def test_the_snippet_satisfies_the_doctor_until_it_is_broken():
     with Postfix(relay=needs.free_port()) as mta:
         service = f"127.0.0.1:{mta.submission_port}/inet"
         snippets.apply("postfix/reinject.sh", mta.config, back=back, services=service)
-        assert bad(postfix.check(postfix.read(str(mta.config)), settings)) == []
+        assert bad(postfix.check(postconf.read(str(mta.config)), settings)) == []
         mta.command("postconf", "-P", f"{back}/inet/content_filter=shaper:[::1]:1")
-        what = bad(postfix.check(postfix.read(str(mta.config)), settings))
+        what = bad(postfix.check(postconf.read(str(mta.config)), settings))
         assert any("goes round" in one for one in what)
 
 
@@ -77,7 +77,7 @@ async def test_the_placement_policy_satisfies_the_doctor_until_it_is_broken(by_u
 
         def found():
             return [
-                *postfix.check(postfix.read(config), settings),
+                *postfix.check(postconf.read(config), settings),
                 *chain.check(settings, way.daemon.runtime / "admin.sock"),
             ]
 

@@ -78,6 +78,7 @@ def test_twice_is_once_and_off_is_as_before(mode):
     ("mode", "main", "words"),
     [
         ("reinject", {"content_filter": "amavis:[127.0.0.1]:10024"}, "amavis"),
+        ("reinject", {"smtpd_proxy_filter": "127.0.0.1:10024"}, "smtpd_proxy_filter"),
         ("next-hop", {"default_transport": "uucp"}, "uucp"),
     ],
 )

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from shaper.config import Settings
-from shaper.doctor import chain, exim, eximacl, host, logs, postfix, probes
+from shaper.doctor import chain, exim, eximacl, host, logs, postconf, postfix, probes
 from shaper.doctor.finding import Level
 from shaper.doctor.host import redis_findings, speed_findings
 from shaper.doctor.target import same
@@ -36,7 +36,7 @@ shaper/unix/smtp_send_xforward_command = yes
 
 
 def bad(main=MAIN, master=MASTER, options=OPTIONS):
-    found = postfix.check(postfix.parse(main, master, options), Settings())
+    found = postfix.check(postconf.parse(main, master, options), Settings())
     return [one for one in found if one.level is not Level.OK]
 
 
@@ -197,7 +197,7 @@ def asking_of(ask=ASK, main="", options=KEPT, listen="127.0.0.1:10027", before="
     settings = Settings(daemon={"placement": "policy"}, policy={"listen": [listen]})
     text = ASKING + restrictions + main
     master = f"{MASTER}smtp inet n - y - - smtpd\n"
-    found = postfix.check(postfix.parse(text, master, options), settings)
+    found = postfix.check(postconf.parse(text, master, options), settings)
     return [one for one in found if one.level is not Level.OK]
 
 
@@ -277,7 +277,7 @@ def test_a_reject_before_the_question_is_no_fault():
 
 def test_a_hidden_session_is_no_fault():
     found = postfix.check(
-        postfix.parse(MAIN + "smtpd_hide_client_session = yes\n", MASTER, OPTIONS),
+        postconf.parse(MAIN + "smtpd_hide_client_session = yes\n", MASTER, OPTIONS),
         Settings(),
     )
     (one,) = [one for one in found if "hide" in one.where]

@@ -3,7 +3,7 @@
 import pytest
 
 from shaper.config import Settings
-from shaper.doctor import exim, left, postfix
+from shaper.doctor import exim, left, postconf, postfix
 from shaper.doctor.finding import Level
 
 ASK = "check_policy_service { inet:127.0.0.1:10027, timeout=5s, default_action=DUNNO }"
@@ -21,7 +21,7 @@ def of_postfix(placement, main="", options=""):
     settings = Settings(
         daemon={"placement": placement}, feedback={"logs": ["/var/log/mail.log"]}
     )
-    return left.postfix(postfix.parse(main, MASTER, options), settings)
+    return left.postfix(postconf.parse(main, MASTER, options), settings)
 
 
 @pytest.mark.parametrize("placement", ["policy", "watch"])
@@ -90,9 +90,9 @@ def test_the_checks_of_each_placement_say_what_is_left():
     watch = Settings(
         daemon={"placement": "watch"}, feedback={"logs": ["/var/log/mail.log"]}
     )
-    filtered = postfix.parse("content_filter = shaper:[::1]:1\n", MASTER, "")
+    filtered = postconf.parse("content_filter = shaper:[::1]:1\n", MASTER, "")
     assert [one.level for one in postfix.check(filtered, watch)] == [Level.FAIL]
-    assert postfix.check(postfix.parse("", MASTER, ""), watch) == []
+    assert postfix.check(postconf.parse("", MASTER, ""), watch) == []
     assert [one.level for one in exim.check(exim.parse("", ROUTER), watch)] == [
         Level.FAIL
     ]

@@ -3,7 +3,7 @@
 import pytest
 
 from shaper.config import Settings
-from shaper.doctor import chain, exim, eximacl, postfix
+from shaper.doctor import chain, exim, eximacl, postconf, postfix
 from shaper.doctor.finding import Level
 
 ASK = "check_policy_service { inet:127.0.0.1:10027, timeout=5s, default_action=DUNNO }"
@@ -89,7 +89,7 @@ submission/inet/receive_override_options = no_address_mappings
 
 def bad(placement, main=MAIN, options=HOP, master=MASTER, listen="127.0.0.1:10027"):
     settings = Settings(daemon={"placement": placement}, policy={"listen": [listen]})
-    found = postfix.check(postfix.parse(main, master, options), settings)
+    found = postfix.check(postconf.parse(main, master, options), settings)
     return [one for one in found if one.level is not Level.OK]
 
 
@@ -106,12 +106,66 @@ def test_only_services_that_take_mail_are_to_ask():
     assert "smtpd/pass" in found.where
 
 
+# As Modoboa, iRedMail and mailcow have them: a port of habit, one for programs, and
+# those where a filter gives mail back.
+MORE = """\
+465 inet n - n - - smtpd
+588 inet n - n - - smtpd
+590 inet n - n - - smtpd
+127.0.0.1:10025 inet n - n - - smtpd
+"""
+SHUT = """\
+588/inet/smtpd_client_restrictions = $users
+590/inet/smtpd_client_restrictions = permit_mynetworks,reject
+127.0.0.1:10025/inet/smtpd_recipient_restrictions = permit_mynetworks, reject
+"""
+USERS = "users = permit_mynetworks,permit_sasl_authenticated,reject\n"
+
+
+def test_where_people_log_in_follows_from_the_restrictions():
+    known = postconf.parse(MAIN + USERS, MASTER + MORE, HOP + SHUT)
+    assert known.takers() == ["465/inet", "588/inet", "submission/inet"]
+    old = MASTER.replace("1 postscreen", "- smtpd") + "smtpd pass - - n - - smtpd\n"
+    known = postconf.parse(MAIN + USERS, old + MORE, HOP + SHUT)
+    assert known.takers() == ["465/inet", "588/inet", "submission/inet"]
+    assert known.logins_on_port_25() == ["smtp/inet", "smtpd/pass"]
+
+
+def test_mail_of_people_that_goes_past_mailshaper():
+    many = {"main": MAIN + USERS, "master": MASTER + MORE}
+    found = bad("hop", options=HOP + SHUT, **many)
+    assert [one.where.split()[1] for one in found] == ["465/inet", "588/inet"]
+    assert {one.level for one in found} == {Level.FAIL}
+    # All that leaves this host comes through in any case.
+    many["main"] += "default_transport = shaper:[127.0.0.1]:10025\n"
+    assert bad("hop", options=HOP + SHUT, **many) == []
+
+
+def test_a_filter_that_gives_back_to_mailshaper():
+    filtered = HOP.replace("shaper:[127.0.0.1]:10025", "amavis:[127.0.0.1]:10024")
+    elsewhere = "127.0.0.1:10025/inet/content_filter = shaper:[127.0.0.1]:10025\n"
+    elsewhere += "127.0.0.1:10025/inet/receive_override_options = no_milters\n"
+    master = MASTER + "127.0.0.1:10025 inet n - n - - smtpd\n"
+    options = filtered + SHUT + elsewhere
+    (found,) = bad("hop", options=options, master=master)
+    assert "receive_override_options=no_milters,no_address_mappings'" in found.cure
+    (found,) = bad("hop", options=filtered, master=MASTER)
+    assert "no mail is sent" in found.what
+
+
+def test_a_login_on_port_25_does_not_go_through():
+    (found,) = bad("hop", master=MASTER.replace("1 postscreen", "- smtpd"))
+    assert (found.level, "port 25" in found.what) == (Level.WARN, True)
+
+
 def test_a_proxy_before_the_queue_makes_hold_impossible():
     proxied = "submission/inet/smtpd_proxy_filter = 127.0.0.1:10024\n"
     (found,) = bad("policy", options=NO_FILTER + proxied)
     assert (found.level, "held" in found.what) == (Level.FAIL, True)
     assert "smtpd_proxy_filter" in found.where
-    assert bad("hop", options=HOP + proxied) == []
+    past, login = bad("hop", options=HOP + proxied)
+    assert (past.level, "past mailshaper" in past.what) == (Level.FAIL, True)
+    assert (login.level, "from:ADDRESS" in login.what) == (Level.WARN, True)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from shaper.cli.setup import _services, _way
 from shaper.config import Settings
-from shaper.doctor import postfix
+from shaper.doctor import postconf
 from shaper.doctor.finding import Level
 from shaper.setup import machine, render
 
@@ -52,8 +52,12 @@ def test_a_socket_is_named_as_each_mta_does():
 def test_what_asks_nobody_is_not_asked_for():
     master = "submission inet n - y - - smtpd\npickup unix n - y 60 1 pickup\n"
     master += "smtp inet n - y - - smtpd\n10587 inet n - y - - smtpd\n"
-    known = postfix.parse("smtpd_sasl_auth_enable = yes\n", master, "")
-    assert _services(known, "reinject") == ["submission/inet", "pickup/unix"]
+    known = postconf.parse("smtpd_sasl_auth_enable = yes\n", master, "")
+    assert _services(known, "reinject") == [
+        "submission/inet",
+        "pickup/unix",
+        "10587/inet",
+    ]
     # Port 25 takes the mail of strangers, too.
     assert _services(known, "policy") == ["submission/inet", "10587/inet"]
 
