@@ -13,6 +13,7 @@ from tests.support.nexthop import NextHop
 from tests.support.postfix import Postfix
 from tests.support.road import ACCOUNTS, configure, road
 from tests.support.submit import submit
+from tests.support.tap import Tap
 from tests.support.waiting import poll_async
 
 SCRIPTS = sorted(path.name for path in (snippets.CONF / "postfix").glob("*.sh"))
@@ -89,6 +90,33 @@ def test_a_setting_that_is_in_use_is_not_overwritten(mode, main, words):
             configure(mode, postfix, 10025, 10027, 10026)
         assert words in caught.value.__notes__[0]
         assert settings_of(postfix) == before
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("told", "who"),
+    [
+        ("127.0.0.0/8", f"login:{ACCOUNTS[0].login}"),
+        ("", "from:alice@example.test"),
+    ],
+    ids=["told", "not told"],
+)
+async def test_a_content_filter_that_hands_on_xforward_keeps_the_login(told, who):
+    """As with amavis: the port that takes mail back is told the first queue id."""
+    back = free_port()
+    async with Tap(back) as scan:
+        main = {"content_filter": f"scan:[127.0.0.1]:{scan.port}"}
+        master = [
+            "scan unix - - n - 10 smtp -o smtp_send_xforward_command=yes",
+            f"127.0.0.1:{back} inet n - n - - smtpd -o content_filter=",
+            "  -o smtpd_end_of_data_restrictions=",
+            f"  -o smtpd_authorized_xforward_hosts={told}",
+        ]
+        async with road("next-hop", main=main, master=master) as way:
+            await submit(way.submission, account=way.account)
+            await way.hop.wait_for(1)
+            found = await way.daemon.ask("explain", sender=who)
+            assert found["state"] == "normal"
 
 
 @pytest.mark.e2e

@@ -12,7 +12,7 @@ them and an account of its own for each: the daemon does not forget.
 import contextlib
 import itertools
 import shutil
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tests.support import needs, snippets
@@ -93,13 +93,17 @@ async def road(
     settings: Sections | None = None,
     *,
     main: Mapping[str, str] | None = None,
+    master: Iterable[str] = (),
     stepping: bool = False,
 ) -> AsyncIterator[Road]:
-    """Run it in ``mode`` "next-hop" or "reinject"; ``main`` is for main.cf."""
+    """Run it in ``mode`` "next-hop" or "reinject".
+
+    ``main`` is for main.cf, ``master`` are lines of master.cf.
+    """
     async with contextlib.AsyncExitStack() as stack:
         hop = await stack.enter_async_context(NextHop((*MODERN, XFORWARD)))
         back = needs.free_port()
-        postfix = Postfix(relay=hop.port, main=main, accounts=ACCOUNTS)
+        postfix = Postfix(relay=hop.port, main=main, master=master, accounts=ACCOUNTS)
         # Should the rest fail to start, nothing of it stays.
         stack.callback(shutil.rmtree, postfix.directory, ignore_errors=True)
         target = back if mode == "reinject" else hop.port
