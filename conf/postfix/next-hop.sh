@@ -24,6 +24,9 @@ esac
 postconf -e "enable_long_queue_ids = yes" \
   "shaper_destination_recipient_limit = 1000" \
   "shaper_destination_concurrency_failed_cohort_limit = 10" \
+  "shaper_destination_concurrency_limit = 20" \
+  "shaper_destination_rate_delay = 0s" \
+  "shaper_transport_rate_delay = 0s" \
   "default_transport = shaper:[${shaper%:*}]:${shaper##*:}" \
   "smtpd_end_of_data_restrictions = $old"
 

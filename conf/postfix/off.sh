@@ -8,7 +8,10 @@ policy=inet:127.0.0.1:10027   # policy.listen; a socket: unix:PATH
 
 services=$(postconf -P | sed -n 's|^\([^ ]*\)/content_filter = shaper:.*|\1|p')
 for service in $services; do
+  old=$(postconf -Ph "$service/receive_override_options" 2>/dev/null)
+  rest=$(printf '%s\n' "$old" | sed 's/no_address_mappings//; s/[, ][, ]*/,/g; s/^,//; s/,$//')
   postconf -PX "$service/content_filter" "$service/receive_override_options"
+  [ -z "$rest" ] || postconf -P "$service/receive_override_options=$rest"
 done
 old=$(postconf -h smtpd_end_of_data_restrictions)
 literal=$(printf '%s' "$policy" | sed 's/[].[*^$|\\]/\\&/g')

@@ -35,6 +35,9 @@ esac
 postconf -e "enable_long_queue_ids = yes" \
   "shaper_destination_recipient_limit = 1000" \
   "shaper_destination_concurrency_failed_cohort_limit = 10" \
+  "shaper_destination_concurrency_limit = 20" \
+  "shaper_destination_rate_delay = 0s" \
+  "shaper_transport_rate_delay = 0s" \
   "smtpd_end_of_data_restrictions = $old"
 
 postconf -M "shaper/unix=shaper unix - - n - 20 smtp \
@@ -42,6 +45,10 @@ postconf -M "shaper/unix=shaper unix - - n - 20 smtp \
   -o smtp_tls_security_level=none \
   -o smtp_sasl_auth_enable=no \
   -o smtp_generic_maps= \
+  -o smtp_header_checks= \
+  -o smtp_mime_header_checks= \
+  -o smtp_nested_header_checks= \
+  -o smtp_body_checks= \
   -o disable_mime_output_conversion=yes"
 
 postconf -M "$back/inet=$back inet n - n - - smtpd \
@@ -61,6 +68,10 @@ postconf -M "$back/inet=$back inet n - n - - smtpd \
   -o smtpd_end_of_data_restrictions="
 
 for service in $services; do
-  postconf -P "$service/content_filter=$filter" \
-    "$service/receive_override_options=no_address_mappings"
+  old=$(postconf -Ph "$service/receive_override_options" 2>/dev/null)
+  case ${old:=$(postconf -h receive_override_options)} in
+    *no_address_mappings*) ;;
+    *) old="${old:+$old,}no_address_mappings" ;;
+  esac
+  postconf -P "$service/content_filter=$filter" "$service/receive_override_options=$old"
 done

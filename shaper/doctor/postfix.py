@@ -31,6 +31,7 @@ def check(postfix: Postfix, settings: Settings) -> list[Finding]:
     return [
         *kept,
         *_road(postfix),
+        *_pace(postfix),
         *_port(postfix, settings),
         *_login(postfix, settings),
         *_queue_ids(postfix),
@@ -110,6 +111,23 @@ def _past(postfix: Postfix, filtered: list[str]) -> list[Finding]:
         for name in postfix.logins_on_port_25()
         if name not in filtered
     ]
+
+
+def _pace(postfix: Postfix) -> list[Finding]:
+    """Find out whether mail is slow on its way to mailshaper (postconf(5))."""
+    found = []
+    for name in ("destination_rate_delay", "transport_rate_delay"):
+        usual = postfix.main.get(f"default_{name}", "0s")
+        delay = postfix.expanded(postfix.main.get(f"shaper_{name}", usual))
+        if asking.seconds(delay):
+            found.append(
+                warn(
+                    f"all mail waits for mailshaper, which gets one in {delay}",
+                    f"main.cf default_{name}",
+                    f"postconf -e shaper_{name}=0s && postfix reload",
+                )
+            )
+    return found
 
 
 def _port(postfix: Postfix, settings: Settings) -> list[Finding]:

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from shaper.config import Settings
+from shaper.doctor import postconf
 from tests.support import snippets
 from tests.support.daemon import Daemon
 from tests.support.needs import REPOSITORY, free_port
@@ -59,10 +60,14 @@ def test_twice_is_once_and_off_is_as_before(mode):
     theirs = "check_policy_service inet:127.0.0.1:1"
     main = {"smtpd_end_of_data_restrictions": theirs}
     with Postfix(relay=free_port(), main=main) as postfix:
+        own = f"127.0.0.1:{postfix.submission_port}/inet/receive_override_options"
+        postfix.command("postconf", "-P", f"{own}=no_milters")
         before = settings_of(postfix)
         configure(mode, postfix, 10025, 10027, 10026)
         once = settings_of(postfix)
         assert once != before
+        added = ",no_address_mappings" if mode == "reinject" else ""
+        assert f"{own} = no_milters{added}\n" in once[2]
         configure(mode, postfix, 10025, 10027, 10026)
         assert settings_of(postfix) == once
         snippets.apply("postfix/off.sh", postfix.config)
@@ -72,6 +77,18 @@ def test_twice_is_once_and_off_is_as_before(mode):
     mine = re.compile(r"shaper|enable_long_queue_ids|127.0.0.1:10026|^ +-o ")
     assert [line for line in left if not mine.search(line)] == []
     assert not set("".join(before).splitlines()) - set("".join(after).splitlines())
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("mode", ["next-hop", "reinject"])
+def test_slow_to_the_world_is_not_slow_to_mailshaper(mode):
+    main = {f"default_{one}_rate_delay": "5s" for one in ("destination", "transport")}
+    with Postfix(relay=free_port(), main=main) as postfix:
+        configure(mode, postfix, 10025, 10027, 10026)
+        found = postconf.read(str(postfix.config)).main
+        assert found["default_destination_rate_delay"] == "5s"
+        assert found["shaper_destination_rate_delay"] == "0s"
+        assert found["shaper_transport_rate_delay"] == "0s"
 
 
 @pytest.mark.e2e

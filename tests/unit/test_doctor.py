@@ -51,6 +51,13 @@ def test_a_good_postfix_has_no_finding():
         ("main", "inet:127.0.0.1:10027", "inet:x:1", "not asked", "reinject.sh"),
         ("main", ", default_action=DUNNO", "", "451", "default_action=DUNNO"),
         ("main", "10240000", "0", "larger mail", "message_size_limit="),
+        (
+            "main",
+            "content_filter =",
+            "default_destination_rate_delay = 5s",
+            "one in 5s",
+            "shaper_destination_rate_delay=0s",
+        ),
         ("master", "shaper unix", "other unix", "is missing", "reinject.sh"),
         ("options", "command = yes", "command = no", "XFORWARD", "postconf -P"),
         ("options", "no_address_mappings", "", "twice", "no_address_mappings"),
