@@ -43,7 +43,13 @@ postconf -e "enable_long_queue_ids = yes" \
 postconf -M "shaper/unix=shaper unix - - n - 20 smtp \
   -o smtp_send_xforward_command=yes \
   -o smtp_tls_security_level=none \
+  -o smtp_tls_wrappermode=no \
+  -o smtp_tls_policy_maps= \
   -o smtp_sasl_auth_enable=no \
+  -o smtp_fallback_relay= \
+  -o smtp_bind_address= \
+  -o smtp_bind_address6= \
+  -o inet_interfaces=all \
   -o smtp_generic_maps= \
   -o smtp_header_checks= \
   -o smtp_mime_header_checks= \
@@ -65,7 +71,11 @@ postconf -M "$back/inet=$back inet n - n - - smtpd \
   -o smtpd_recipient_restrictions=permit_mynetworks,reject \
   -o smtpd_relay_restrictions=permit_mynetworks,reject \
   -o smtpd_data_restrictions= \
-  -o smtpd_end_of_data_restrictions="
+  -o smtpd_end_of_data_restrictions= \
+  -o smtpd_client_event_limit_exceptions=127.0.0.0/8 \
+  -o smtpd_error_sleep_time=0 \
+  -o smtpd_soft_error_limit=1001 \
+  -o smtpd_hard_error_limit=1000"
 
 for service in $services; do
   old=$(postconf -Ph "$service/receive_override_options" 2>/dev/null)

@@ -57,6 +57,10 @@ def _road(postfix: Postfix) -> list[Finding]:
             f"postconf -P {_TRANSPORT}/smtp_send_xforward_command=yes && postfix reload"
         )
         found.append(fail("XFORWARD is not sent: no mail has its login", where, cure))
+    if fallback := postfix.value(_TRANSPORT, "smtp_fallback_relay"):
+        what = f"mail goes to {fallback}, unseen, whenever mailshaper is away"
+        cure = f"postconf -P {_TRANSPORT}/smtp_fallback_relay= && postfix reload"
+        found.append(fail(what, f"{where} smtp_fallback_relay", cure))
     filtered = [
         name
         for name in sorted(postfix.services)

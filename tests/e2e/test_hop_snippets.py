@@ -138,6 +138,34 @@ async def test_a_content_filter_that_hands_on_xforward_keeps_the_login(told, who
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("mode", ["next-hop", "reinject"])
+async def test_what_main_cf_says_of_the_world_is_not_said_of_mailshaper(mode):
+    async with NextHop() as elsewhere:
+        main = {
+            # As for a relay with TLS from the first octet, and another for bad times.
+            "smtp_tls_security_level": "encrypt",
+            "smtp_tls_wrappermode": "yes",
+            "smtp_tls_policy_maps": "static:encrypt",
+            "smtp_fallback_relay": f"[127.0.0.1]:{elsewhere.port}",
+            "sender_dependent_relayhost_maps": f"static:[127.0.0.1]:{elsewhere.port}",
+            "smtp_bind_address": "127.0.0.9",
+        }
+        async with road(mode, main=main) as way:
+            await submit(way.submission, account=way.account)
+            sent = await way.postfix.wait_for_log("status=sent")
+            assert f"relay=127.0.0.1[127.0.0.1]:{way.tap.port}" in sent
+            if mode == "next-hop":
+                await way.hop.wait_for(1)
+            way.daemon.kill()
+            await submit(way.submission, account=way.account)
+            waits = await way.postfix.wait_for_log("status=deferred")
+            assert f":{way.tap.port}, " in waits
+            assert elsewhere.transactions == []
+            found = postconf.read(str(way.postfix.config)).options["shaper/unix"]
+            assert (found["smtp_bind_address"], found["inet_interfaces"]) == ("", "all")
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("mode", ["next-hop", "reinject"])
 async def test_switching_off_sends_what_waited_for_a_dead_shaper(mode):
     slowly = {f"{name}imal_backoff_time": "300s" for name in ("min", "max")}
     async with road(mode, main=slowly | {"queue_run_delay": "300s"}) as way:

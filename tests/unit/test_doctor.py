@@ -61,6 +61,13 @@ def test_a_good_postfix_has_no_finding():
         ("master", "shaper unix", "other unix", "is missing", "reinject.sh"),
         ("options", "command = yes", "command = no", "XFORWARD", "postconf -P"),
         ("options", "no_address_mappings", "", "twice", "no_address_mappings"),
+        (
+            "main",
+            "content_filter =",
+            "smtp_fallback_relay = [192.0.2.1]",
+            "to [192.0.2.1], unseen",
+            "shaper/unix/smtp_fallback_relay=",
+        ),
         ("options", "= no_milters", "=", "milters", "no_milters"),
         (
             "options",
