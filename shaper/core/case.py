@@ -123,6 +123,12 @@ class Case:
         return "" if step in self.told else step
 
     @property
+    def by_hand(self) -> Step | None:
+        """The operator's word that opened the case, None where evidence did."""
+        first = self.steps[0] if self.steps else None
+        return first if first and first.event == Event.CONFIRMED else None
+
+    @property
     def latest(self) -> Step | None:
         """The latest step that people are told of."""
         return next((s for s in reversed(self.steps) if s.event in _TOLD), None)

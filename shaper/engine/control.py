@@ -385,7 +385,6 @@ class Control:
     # -- plain data --------------------------------------------------------------
 
     def _case(self, case: Case, theirs: list[HeldMessage]) -> dict[str, Any]:
-        evidence = next((s.evidence for s in reversed(case.steps) if s.evidence), None)
         return {
             "id": case.id,
             "sender": case.sender,
@@ -400,7 +399,7 @@ class Control:
             "bounces": case.bounces,
             "complaints": case.complaints,
             "waiting": self._waiting(case.sender, theirs),
-            "why": sentence(evidence) if evidence else "",
+            "why": _reason(case),
             "enforce": self._context.enforce,
         }
 
@@ -454,6 +453,14 @@ def _parsed(text: str) -> Any:  # noqa: ANN401
         return parse(text)
     except FilterError as error:
         raise RefusedError(str(error), code=64) from error
+
+
+def _reason(case: Case) -> str:
+    """Return why a case is open: the evidence, or who opened it by hand and why."""
+    if step := case.by_hand:
+        return f"Blocked by {step.by or 'an operator'}: {step.reason}"
+    evidence = next((s.evidence for s in reversed(case.steps) if s.evidence), None)
+    return sentence(evidence) if evidence else ""
 
 
 def _why(change: Change, what: str) -> dict[str, str]:

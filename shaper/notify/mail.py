@@ -42,7 +42,7 @@ from shaper.notify.trouble import trouble_page
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from shaper.core.case import Case
+    from shaper.core.case import Case, Step
     from shaper.core.evidence import Evidence
     from shaper.core.foreign import ForeignSender
     from shaper.core.host import HostDay
@@ -195,10 +195,11 @@ class Composer:
     def facts(self, case: Case) -> dict[str, object]:
         """Return what a program that hears of a case wants in words too."""
         evidence = _evidence(case)
+        told = sentence(evidence, self._language) if evidence else ""
         found = commands(case, self._language, enforce=self._settings.enforce)
         return {
             "title": self._title(case),
-            "why": sentence(evidence, self._language) if evidence else "",
+            "why": self._operator(case.by_hand) if case.by_hand else told,
             "commands": [] if case.closed else [one.line for one in found],
         }
 
@@ -256,14 +257,17 @@ class Composer:
     def _why(self, case: Case, evidence: Evidence | None) -> list[str]:
         words, latest = self._words, case.latest
         if latest is not None and latest.event in {Event.CONFIRMED, Event.RELEASED}:
-            key = "operator" if latest.event == Event.CONFIRMED else "released"
-            text = words[key].format(by=bland(latest.by), reason=bland(latest.reason))
-            return [text]
+            return [self._operator(latest)]
         if evidence is None or case.closed:
             return []
         step = _STEP.get(latest.event, "") if latest else ""
         told = sentence(evidence, self._language)
         return [f"{words[step]} {told}" if step else told]
+
+    def _operator(self, step: Step) -> str:
+        key = "operator" if step.event == Event.CONFIRMED else "released"
+        by, reason = bland(step.by), bland(step.reason)
+        return self._words[key].format(by=by, reason=reason)
 
     def _most(self, pairs: Sequence[tuple[str, int]]) -> list[str]:
         return [

@@ -456,3 +456,13 @@ async def test_json_is_ascii_and_one_object_per_line(stolen):
         done = await stolen.cli(*words, "--json")
         assert done.out.isascii()
         assert all(isinstance(json.loads(x), dict) for x in done.out.splitlines())
+
+
+async def test_a_case_that_was_opened_by_hand_says_who_and_why(stolen):
+    await stolen.cli("block", "login:carol", "--reason", "she called us\x1b[2J")
+    for words in (["cases"], ["show", "login:carol"]):
+        done = await stolen.cli(*words)
+        assert "Blocked by root: she called us" in done.out
+        assert harmless(done.out)
+    *_, row = (await stolen.cli("cases", "--json")).rows()
+    assert row["why"].startswith("Blocked by root")
