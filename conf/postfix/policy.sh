@@ -16,6 +16,14 @@ for service in $services; do
   }
 done
 
+case $(postconf -Ph "$back/inet/syslog_name" 2>/dev/null) in
+  postfix/shaped | postfix/shaper-notice) ;; # ours, of an earlier run
+  *) [ -z "$(postconf -M "$back/inet" 2>/dev/null)" ] || {
+    echo "master.cf has a service $back that is not mailshaper's: choose another hop.next_hop, then mailshaper setup postfix" >&2
+    exit 1
+  } ;;
+esac
+
 # Restrictions of yours stay, behind the question: what permits ends a list.
 literal=$(printf '%s' "$policy" | sed 's/[].[*^$|\\]/\\&/g')
 set -- "enable_long_queue_ids = yes"

@@ -25,6 +25,14 @@ for service in $services; do
   done
 done
 
+case $(postconf -Ph "$back/inet/syslog_name" 2>/dev/null) in
+  postfix/shaped | postfix/shaper-notice) ;; # ours, of an earlier run
+  *) [ -z "$(postconf -M "$back/inet" 2>/dev/null)" ] || {
+    echo "master.cf has a service $back that is not mailshaper's: choose another hop.next_hop, then mailshaper setup postfix" >&2
+    exit 1
+  } ;;
+esac
+
 # Tells mailshaper which login owns a queue id. Restrictions of yours stay behind it.
 old=$(postconf -h smtpd_end_of_data_restrictions)
 case $old in

@@ -30,6 +30,7 @@ _PLACES = (
 )
 _SHARE = "/usr/share/mailshaper"
 _USUAL = ("submission/inet", "submissions/inet", "smtps/inet", "pickup/unix")
+_OURS = ("postfix/shaped", "postfix/shaper-notice")  # in the snippets
 _WAYS = ("reinject", "next-hop", "policy")
 
 
@@ -116,7 +117,17 @@ def _postfix(settings: Settings, way: str) -> tuple[list[Finding], str]:
     services = _services(known, way)
     queue = known.main.get("queue_directory", "")
     text = render.postfix_script(_file(f"postfix/{way}.sh"), settings, services, queue)
-    return [machine.postfix_version(), *postfix.check(known, settings)], text
+    there = [machine.postfix_version(), *_back(known, settings, way)]
+    return [*there, *postfix.check(known, settings)], text
+
+
+def _back(known: postconf.Postfix, settings: Settings, way: str) -> list[Finding]:
+    """Look at the port where Postfix is to take mail back, before it is ours."""
+    address = settings.hop.next_hop
+    ours = known.value(f"{address}/inet", "syslog_name").startswith(_OURS)
+    if way == "next-hop" or ours:
+        return []
+    return [machine.port("hop.next_hop", address, serving=False)]
 
 
 def _services(known: postconf.Postfix, way: str) -> list[str]:

@@ -201,3 +201,20 @@ async def test_a_second_instance_delivers_what_the_shaper_passes():
             assert daemon.state_of(f"login:{ACCOUNTS[0].login}") == "normal"
     assert got.sender == "alice@example.test"
     assert "orig_client=" in log
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("script", ["reinject", "policy"])
+def test_a_port_of_another_program_is_not_taken(script):
+    """As mailcow's 127.0.0.1:10026."""
+    back = f"127.0.0.1:{free_port()}"
+    theirs = [f"{back} inet n - n - 10 smtpd -o content_filter="]
+    with Postfix(relay=free_port(), master=theirs) as postfix:
+        before = settings_of(postfix)
+        services = f"127.0.0.1:{postfix.submission_port}/inet"
+        with pytest.raises(subprocess.CalledProcessError) as caught:
+            snippets.apply(
+                f"postfix/{script}.sh", postfix.config, back=back, services=services
+            )
+        assert f"{back} that is not mailshaper's" in caught.value.__notes__[0]
+        assert settings_of(postfix) == before

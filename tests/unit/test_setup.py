@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shaper.cli.setup import _services, _way
+from shaper.cli.setup import _back, _services, _way
 from shaper.config import Settings
 from shaper.doctor import postconf
 from shaper.doctor.finding import Level
@@ -101,3 +101,16 @@ def test_versions_are_told():
     assert machine.exim_version("Exim version 4.96 #2 built").what == "Exim 4.96"
     assert machine.exim_version("what").level is Level.UNKNOWN
     assert machine.exim_split(Path("/nowhere")) is None
+
+
+def test_a_port_that_is_to_be_postfix_own_must_be_free():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        settings = Settings(hop={"next_hop": address})
+        (found,) = _back(postconf.parse("", "", ""), settings, "reinject")
+        assert (found.level, address in found.where) == (Level.WARN, True)
+        assert _back(postconf.parse("", "", ""), settings, "next-hop") == []
+        ours = f"{address}/inet/syslog_name = postfix/shaped\n"
+        assert _back(postconf.parse("", "", ours), settings, "reinject") == []
