@@ -155,14 +155,13 @@ def _exim(settings: Settings) -> tuple[list[Finding], str]:
         raise CliError(USAGE, str(error), "install Exim first") from error
     split = machine.exim_split()
     if split is None:
-        there.append(
-            unknown("this is not Debian's configuration: see docs/exim.md", "Exim")
-        )
+        how = unknown("the configuration is not Debian's: written by hand", "Exim")
+    else:
+        how = ok(f"the configuration is {'split' if split else 'not split'}", "Exim")
     directory = machine.EXIM
-    found = exim_parts.pieces(settings, _file, directory, split=bool(split))
-    how = ok(f"the configuration is {'split' if split else 'not split'}", "Exim")
+    found = exim_parts.pieces(settings, _file, directory, split=split)
     there = [version, how, *map(_seen, found), *there]
-    return there, exim_parts.script(found, directory, split=bool(split))
+    return there, exim_parts.script(found, directory, split=split)
 
 
 def _seen(piece: Piece) -> Finding:

@@ -39,9 +39,16 @@ _RELOAD = ["update-exim4.conf", "systemctl reload exim4"]
 
 
 def pieces(
-    settings: Settings, read: Callable[[str], str], directory: Path, *, split: bool
+    settings: Settings,
+    read: Callable[[str], str],
+    directory: Path,
+    *,
+    split: bool | None,
 ) -> list[Piece]:
-    """Return our files with this machine's ports, compared with what is there."""
+    """Return our files with this machine's ports, compared with what is there.
+
+    ``split`` is None for a file written by hand.
+    """
     home = directory / ("conf.d" if split else "mailshaper")
     policy = settings.daemon.placement == "policy"
     source = "exim-policy" if policy else "exim"
@@ -53,18 +60,31 @@ def pieces(
         elif name == _POLICY_MACROS:
             text = exim_policy_macros(text, settings)
         found.append(look(home / name, text))
+    if split is None and not policy:
+        found.append(look(home / "acl.conf", read("exim/acl.conf")))
     return found
 
 
-def script(found: list[Piece], directory: Path, *, split: bool) -> str:
+def script(found: list[Piece], directory: Path, *, split: bool | None) -> str:
     """Return the script that brings what is missing or differs of ``pieces``."""
+    policy = any(piece.path.match(_POLICY_ACL) for piece in found)
+    lines = ["set -eu", *writing(found)]
+    if split is None:
+        return "\n".join([*lines, *_by_hand(policy=policy)])
     if all(piece.state is State.PRESENT for piece in found):
         return "# Everything is there already."
-    lines = ["set -eu", *writing(found)]
     if not split:
-        policy = any(piece.path.match(_POLICY_ACL) for piece in found)
         lines += _unsplit_policy(directory) if policy else _unsplit(directory)
     return "\n".join([*lines, *_RELOAD])
+
+
+def _by_hand(*, policy: bool) -> list[str]:
+    page = "docs/placement-policy-exim.md" if policy else "docs/exim.md"
+    return [
+        "# Exim's configuration here is not Debian's, and no script can know",
+        "# where these files belong in it: see",
+        f"# {page}, A hand-written file.",
+    ]
 
 
 def _unsplit(directory: Path) -> list[str]:

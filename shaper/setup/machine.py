@@ -15,9 +15,19 @@ from shaper.doctor.probes import ProbeError, run
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["EXIM", "exim_split", "exim_version", "port", "ports", "postfix_version"]
+__all__ = [
+    "EXIM",
+    "ROUTER_MARK",
+    "exim_split",
+    "exim_version",
+    "port",
+    "ports",
+    "postfix_version",
+]
 
 EXIM = Path("/etc/exim4")
+ROUTER_MARK = "### router/200_exim4-config_primary"
+"""In Debian's template, where routers to other hosts begin."""
 
 
 def postfix_version(config: str = "") -> Finding:
@@ -38,12 +48,18 @@ def exim_version(printed: str) -> Finding:
 
 
 def exim_split(directory: Path = EXIM) -> bool | None:
-    """Whether Debian's configuration is split; None where it is not Debian's."""
+    """Whether Debian's configuration is split; None where it is not Debian's.
+
+    Panels such as HestiaCP put a file of their own in the template's place.
+    """
     try:
         text = (directory / "update-exim4.conf.conf").read_text(errors="replace")
+        if re.search(r"(?m)^dc_use_split_config=['\"]?true", text):
+            return True
+        template = (directory / "exim4.conf.template").read_text(errors="replace")
     except OSError:
         return None
-    return bool(re.search(r"(?m)^dc_use_split_config=['\"]?true", text))
+    return False if ROUTER_MARK in template else None
 
 
 def ports(wanted: Iterable[tuple[str, str]], *, serving: bool) -> list[Finding]:

@@ -1,6 +1,7 @@
 """What setup prints is the committed snippet with this machine's addresses."""
 
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from shaper.cli.setup import _back, _services, _way
 from shaper.config import Settings
 from shaper.doctor import postconf
 from shaper.doctor.finding import Level
-from shaper.setup import machine, render
+from shaper.setup import exim, machine, render
+from shaper.setup.pieces import State
 
 CONF = Path(__file__).parents[2] / "conf"
 SETTINGS = Settings(
@@ -101,6 +103,30 @@ def test_versions_are_told():
     assert machine.exim_version("Exim version 4.96 #2 built").what == "Exim 4.96"
     assert machine.exim_version("what").level is Level.UNKNOWN
     assert machine.exim_split(Path("/nowhere")) is None
+
+
+@pytest.mark.parametrize("placement", ["hop", "policy"])
+def test_a_configuration_of_exim_that_was_written_by_hand(tmp_path, placement):
+    (tmp_path / "update-exim4.conf.conf").write_text("dc_use_split_config='false'\n")
+    template = tmp_path / "exim4.conf.template"
+    template.write_text("begin acl\nbegin routers\nbegin transports\nbegin retry\n")
+    split = machine.exim_split(tmp_path)
+    assert split is None
+
+    def read(name):
+        return (CONF / name).read_text()
+
+    settings = Settings(daemon={"placement": placement})
+    for _ in range(2):
+        found = exim.pieces(settings, read, tmp_path, split=split)
+        text = exim.script(found, tmp_path, split=split)
+        # It writes our files, and leaves theirs alone.
+        assert not {"sed", "update-exim4.conf", "localmacros"} & set(text.split())
+        assert "A hand-written file" in text
+        subprocess.run(["sh", "-c", text], check=True)
+        assert not (tmp_path / "exim4.conf.localmacros").exists()
+    assert {one.state for one in found} == {State.PRESENT}
+    assert (tmp_path / "mailshaper/acl.conf").exists() is (placement == "hop")
 
 
 def test_a_port_that_is_to_be_postfix_own_must_be_free():
