@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from shaper.addresses import is_loopback
 from shaper.doctor import asking, left
 from shaper.doctor.finding import Finding, fail, ok, unknown, warn
 
@@ -34,6 +35,7 @@ def check(postfix: Postfix, settings: Settings) -> list[Finding]:
         *_pace(postfix),
         *_port(postfix, settings),
         *_login(postfix, settings),
+        *_behind_filters(postfix, settings),
         *_queue_ids(postfix),
         *_hidden(postfix),
         *_back(postfix, settings),
@@ -190,6 +192,32 @@ def _login(postfix: Postfix, settings: Settings) -> list[Finding]:
             )
         )
     return found
+
+
+def _behind_filters(postfix: Postfix, settings: Settings) -> list[Finding]:
+    """Find out whether logins come through the filters of services for people.
+
+    A filter hands on the first queue id by XFORWARD where it gives mail back, if
+    that port takes it (XFORWARD_README).
+    """
+    filters = {
+        postfix.value(name, "content_filter") for name in postfix.takers() if name
+    }
+    if all(one.startswith("shaper:") for one in filters if one):
+        return []
+    return [
+        warn(
+            "mail that a content filter gives back here has lost its login",
+            f"master.cf {name} smtpd_authorized_xforward_hosts",
+            f"postconf -P {name}/smtpd_authorized_xforward_hosts=127.0.0.0/8 && "
+            "postfix reload",
+        )
+        for name in sorted(postfix.smtpd)
+        if postfix.options.get(name, {}).get("content_filter") == ""
+        and is_loopback(name.rpartition(":")[0].strip("[]"))
+        and name != f"{settings.hop.next_hop}/inet"
+        and not postfix.value(name, "smtpd_authorized_xforward_hosts")
+    ]
 
 
 def _hidden(postfix: Postfix) -> list[Finding]:

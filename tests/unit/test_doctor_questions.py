@@ -147,10 +147,23 @@ def test_a_filter_that_gives_back_to_mailshaper():
     elsewhere += "127.0.0.1:10025/inet/receive_override_options = no_milters\n"
     master = MASTER + "127.0.0.1:10025 inet n - n - - smtpd\n"
     options = filtered + SHUT + elsewhere
+    options += "127.0.0.1:10025/inet/smtpd_authorized_xforward_hosts = 127.0.0.0/8\n"
     (found,) = bad("hop", options=options, master=master)
     assert "receive_override_options=no_milters,no_address_mappings'" in found.cure
     (found,) = bad("hop", options=filtered, master=MASTER)
     assert "no mail is sent" in found.what
+
+
+def test_a_filter_that_gives_back_without_the_login():
+    master = MASTER + "127.0.0.1:10025 inet n - n - - smtpd\n"
+    main = MAIN + "default_transport = shaper:[127.0.0.1]:10025\n"
+    filtered = HOP.replace("shaper:[127.0.0.1]:10025", "amavis:[127.0.0.1]:10024")
+    filtered += SHUT + "127.0.0.1:10025/inet/content_filter =\n"
+    (found,) = bad("hop", main=main, options=filtered, master=master)
+    assert (found.level, "lost its login" in found.what) == (Level.WARN, True)
+    assert "127.0.0.1:10025/inet/smtpd_authorized_xforward_hosts=" in found.cure
+    told = filtered + found.cure.split()[2].replace("=", " = ", 1) + "\n"
+    assert bad("hop", main=main, options=told, master=master) == []
 
 
 def test_a_login_on_port_25_does_not_go_through():
