@@ -14,7 +14,7 @@ from shaper.cli.options import Json
 from shaper.cli.output import print_json, say
 from shaper.config import ConfigError, load
 from shaper.core.text import bland
-from shaper.doctor import chain, exim, host, postconf, postfix
+from shaper.doctor import chain, exim, host, onhold, postconf, postfix
 from shaper.doctor.finding import Finding, Level, fail, ok, unknown
 from shaper.doctor.probes import NotInstalledError, ProbeError
 
@@ -101,21 +101,26 @@ def examine(
 ) -> list[Finding]:
     """Return every finding about daemon, MTA and host."""
     found = chain.check(settings, admin) + host.check(settings)
-    return found + _mta(settings, postfix_config, mta)
+    return found + _mta(settings, admin, postfix_config, mta)
 
 
-def _mta(settings: Settings, postfix_config: str, mta: str) -> list[Finding]:
+def _mta(
+    settings: Settings, admin: Path, postfix_config: str, mta: str
+) -> list[Finding]:
     missing = []
+    keeps = settings.daemon.placement == "policy"
     if mta != "exim":
         try:
-            return postfix.check(postconf.read(postfix_config), settings)
+            found = postfix.check(postconf.read(postfix_config), settings)
+            return found + (onhold.postfix(admin, postfix_config) if keeps else [])
         except NotInstalledError as error:
             missing.append(str(error))
         except ProbeError as error:
             return [_unreadable("Postfix", error, "postfix check")]
     if mta != "postfix":
         try:
-            return exim.check(exim.read(), settings)
+            found = exim.check(exim.read(), settings)
+            return found + (onhold.exim(admin) if keeps else [])
         except NotInstalledError as error:
             missing.append(str(error))
         except ProbeError as error:

@@ -100,7 +100,7 @@ def test_a_configuration_that_postfix_cannot_read_is_a_fault():
     with Postfix(relay=needs.free_port()) as mta:
         mta.command("postconf", "-e", "mine=$mine", "smtpd_banner=$mine")
         settings = Settings(daemon={"placement": "policy"})
-        (found,) = doctor._mta(settings, str(mta.config), "")
+        (found,) = doctor._mta(settings, mta.directory, str(mta.config), "")
     assert (found.level, "cannot be read: postconf" in found.what) == (Level.FAIL, True)
     assert "mine" in found.what
 

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from shaper.doctor.onhold import exim_queue
 from tests.support.daemon import Daemon
 from tests.support.exim_debian import DebianExim
 from tests.support.needs import REPOSITORY
@@ -70,8 +71,7 @@ class Host(SimpleNamespace):
 
     def frozen(self):
         """Return the ids that Exim lists as frozen."""
-        listed = self.exim.run("/usr/sbin/exim4", "-bp")
-        return re.findall(r"(\S{6}-\S+-\S+) <.*> \*\*\* frozen \*\*\*", listed)
+        return sorted(exim_queue(self.exim.run("/usr/sbin/exim4", "-bp")))
 
     async def steal(self):
         """Give the account a history, steal it; return when mail is held."""

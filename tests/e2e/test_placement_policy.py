@@ -1,12 +1,16 @@
 """Placement policy with real Postfix: held by the MTA, let go by us, exactly once."""
 
+import asyncio
 import os
+import shutil
 import signal
 import time
 from collections import Counter
 
 import pytest
 
+from shaper.doctor import onhold
+from shaper.doctor.finding import Level
 from tests.support import needs
 from tests.support.daemon import Daemon
 from tests.support.policy_road import ADMIN, policy_road
@@ -136,6 +140,26 @@ async def test_mail_that_somebody_else_put_on_hold_stays_there():
         await way.daemon.change("queue.order", action="drop", filter="age>0s")
         assert way.daemon.held() == []
         assert way.on_hold() == [ident]
+        (told,) = await looked_at(way)
+        assert (told.level, f": 1 ({ident})" in told.what) == (Level.WARN, True)
+
+
+async def test_a_lost_state_directory_leaves_mail_on_hold_that_the_doctor_names():
+    async with policy_road() as way:
+        await way.daemon.change("block", sender=way.who)
+        await way.send(("ann@example.net",), ("ben@example.net",))
+        (told,) = await looked_at(way)
+        assert (told.level, len(way.on_hold())) == (Level.OK, 2)
+        way.daemon.stop()
+        shutil.rmtree(way.daemon.state / "spool")
+        way.daemon.start()
+        (told,) = await looked_at(way)
+        assert (told.level, ": 2 (" in told.what) == (Level.WARN, True)
+
+
+async def looked_at(way):
+    admin = way.daemon.runtime / "admin.sock"
+    return await asyncio.to_thread(onhold.postfix, admin, str(way.postfix.config))
 
 
 async def test_a_message_that_postfix_refuses_after_all_is_forgotten():

@@ -7,7 +7,17 @@ from functools import partial
 import pytest
 
 from shaper.config import Settings
-from shaper.doctor import chain, exim, eximacl, host, logs, postconf, postfix, probes
+from shaper.doctor import (
+    chain,
+    exim,
+    eximacl,
+    host,
+    logs,
+    onhold,
+    postconf,
+    postfix,
+    probes,
+)
 from shaper.doctor.finding import Level
 from shaper.doctor.host import redis_findings, speed_findings
 from shaper.doctor.target import same
@@ -387,3 +397,39 @@ def test_no_log_at_all_is_a_fault_where_no_mail_passes_us():
     assert faults("hop") == []
     (said,) = faults("policy")
     assert "no log" in said
+
+
+def test_what_exim_has_frozen():
+    printed = """\
+ 4m   419 1xWbqu-00005J-2E <alice@example.test> *** frozen ***
+          bob@example.net
+
+ 2d  1.2K 1xWbqv-000000000Ab-25Mz <"a b"@x.test> (www-data) *** frozen ***
+          bob@example.net
+
+ 9h  3.1K 1xWbqw-00005K-2E <> *** frozen ***
+        D alice@example.test
+
+ 1m   419 1xWbqx-00005L-2E <alice@example.test>
+          bob@example.net
+"""
+    assert onhold.exim_queue(printed) == {"1xWbqu-00005J-2E", "1xWbqv-000000000Ab-25Mz"}
+
+
+def test_what_postfix_has_on_hold():
+    printed = """\
+{"queue_name": "hold", "queue_id": "A1"}
+{"queue_name": "deferred", "queue_id": "A2"}
+{"queue_name": "hold"}
+[1]
+not JSON
+"""
+    assert onhold.postfix_queue(printed) == {"A1"}
+
+
+def test_mail_on_hold_without_a_record():
+    (found,) = onhold.forgotten(set(), "do that")
+    assert found.level is Level.OK
+    (found,) = onhold.forgotten({"A", "B", "C", "D"}, "do that")
+    assert (found.level, found.cure) == (Level.WARN, "do that")
+    assert found.what.endswith(": 4 (A, B, C, ...)")
