@@ -12,6 +12,7 @@ Blocked senders have no due time at all: only a release wakes their mail.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import logging
 from functools import partial
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from shaper.engine.context import Context
     from shaper.engine.heldmail import HeldMail
     from shaper.engine.senders import Senders
+
+    After = Callable[[], Awaitable[None]] | None
 
 __all__ = ["Trickle"]
 
@@ -222,8 +225,24 @@ class Trickle:
         record, _ = await change
         if record.state is not State.SLOWED:
             return now  # it was blocked or released meanwhile
-        self._begin(best, lane)
+        self._begin(best, lane, partial(self._give_back, best, now + pause))
         return now + pause
+
+    async def _give_back(self, message: HeldMessage, slot: float) -> None:
+        """Take back the pace's step of a message that the MTA still has to let go.
+
+        Its queue helper was mute, or it is not on hold (yet): nothing has left, and
+        the sender's other mail is not to wait longer for it.
+        """
+        left, sender = self._held.get(message.id), message.submission.sender
+        if left is None or not left.by_mta or not left.waiting:
+            return
+        serve = partial(_served, -len(left.waiting))
+        await self._senders.change(sender, serve, journal_first=False)
+        with contextlib.suppress(StateUnavailableError):
+            # Taken at its own time and for no time, it is free for the next one.
+            await self._context.ledger.take_slot(sender, slot, 0.0)
+        self.wake(Lane("state", sender), self._context.clock())
 
     def _hashes(self, message: HeldMessage) -> list[int]:
         recipients = message.submission.envelope.recipients
@@ -234,23 +253,22 @@ class Trickle:
         heapq.heappush(self._heap, (at, lane))
         self._woken.set()
 
-    def _begin(self, message: HeldMessage, lane: Lane) -> None:
+    def _begin(self, message: HeldMessage, lane: Lane, after: After = None) -> None:
+        """Attempt a message behind the caller's back, then await ``after``."""
         current = self._held.get(message.id)
         if current is None or message.id in self._busy:
             return  # dropped, or taken by an order, while we looked at the sender
-        task = asyncio.get_running_loop().create_task(self._attempt(current, lane))
+        task = asyncio.get_running_loop().create_task(
+            self._attempt(current, lane, after)
+        )
         self._busy[message.id] = task
 
-    async def _attempt(self, message: HeldMessage, lane: Lane) -> None:
-        rest = 0.0
+    async def _attempt(self, message: HeldMessage, lane: Lane, after: After) -> None:
+        rest = _REST
         try:
-            await self._delivery.attempt(message)
-        except ShaperError as error:
-            log.error("held message %s must wait: %s", message.id, error)
-            rest = _REST
-        except Exception:  # one of the three catch-alls: an attempt
-            log.exception("attempt for held message %s failed", message.id)
-            rest = _REST
+            rest = await self._tried(message)
+            if after is not None:
+                await after()
         finally:
             del self._busy[message.id]
             now = self._context.clock()
@@ -259,6 +277,18 @@ class Trickle:
                 if self._held.holds(one) and (rest or one not in self._due):
                     self._schedule(one, now + rest)
             self._woken.set()
+
+    async def _tried(self, message: HeldMessage) -> float:
+        """Attempt a message; return for how long its lane is to rest."""
+        try:
+            await self._delivery.attempt(message)
+        except ShaperError as error:
+            log.error("held message %s must wait: %s", message.id, error)
+        except Exception:  # one of the three catch-alls: an attempt
+            log.exception("attempt for held message %s failed", message.id)
+        else:
+            return 0.0
+        return _REST
 
     async def end(self, message_id: str, fate: RecipientFate) -> HeldMessage | None:
         """Give all waiting recipients of a message a final fate, without sending.
@@ -341,4 +371,4 @@ class Trickle:
 
 
 def _served(recipients: int, record: Record) -> None:
-    record.released += recipients
+    record.released = max(record.released + recipients, 0)
