@@ -526,3 +526,41 @@ async def test_released_before_a_crash_it_is_delivered_and_not_gone(blocked, que
     await blocked.engine.reconcile.round()
     assert queue.verbs("Q1") == {"release": 1}
     assert [m.fates for m in ended] == [{0: RecipientFate.DELIVERED}]
+
+
+async def slowed(box, queue):
+    """Have Bob's mail look stolen until it is held; return what waits."""
+    for number in range(100):
+        box.now += 1
+        strangers = f"s{number}@x.test"
+        if await offer(box.asking, queue, f"S{number}", BOB, strangers) == HOLD:
+            break
+    assert await box.state(BOB) == "slowed"
+    return list(box.engine.held.all())
+
+
+async def test_an_absent_helper_does_not_slow_the_pace(box, queue):
+    await slowed(box, queue)
+    (first,) = queue.held
+    queue.trouble = True
+    await box.advance(600)
+    assert await box.state(BOB) == "slowed"
+    record, _ = await box.engine.senders.read(BOB)
+    assert record.released == 0, "nothing has left"
+    queue.trouble = False
+    await box.advance(70)
+    assert queue.verbs(first) == {"release": 1}
+
+
+async def test_mail_that_never_came_does_not_take_the_turn_of_what_waits(box, queue):
+    await slowed(box, queue)
+    (ghost,) = queue.held
+    queue.held.clear()  # a virus scanner refused it after our answer
+    await held(box, queue, "Q1", "a@x.test")
+    await box.advance(62, by=1)
+    assert queue.verbs("Q1") == {"release": 1}
+    record, _ = await box.engine.senders.read(BOB)
+    assert record.released == 1
+    queue.held.add(ghost)  # the scanner was only slow
+    await box.advance(130, by=1)
+    assert queue.verbs(ghost) == {"release": 1}
