@@ -82,7 +82,8 @@ def _texts(message: HeldMessage) -> dict[str, Callable[[], tuple[str, ...]]]:
 def _quantities(message: HeldMessage, now: float) -> dict[str, float]:
     return {
         "size": message.size,
-        "age": now - message.submission.received,
+        # Above 0 also where the clock was set back: ``age>0s`` is everything.
+        "age": max(now - message.submission.received, 0.001),
         "recipients": len(message.submission.envelope.recipients),
         "attempts": message.attempts,
     }

@@ -232,7 +232,8 @@ class Control:
         orders = self._engine.orders
         # Theirs are counted before they hear of the order, and not a second time.
         known = orders.given(order.id) is not None
-        theirs = [] if known else await self._elsewhere(selector(order))
+        named = selector(order, order.at)
+        theirs = [] if known else await self._elsewhere(named)
         ours = orders.matching(order) if change.dry_run else await orders.submit(order)
         return _counts([*ours, *theirs])
 

@@ -35,14 +35,18 @@ _FATES = {
 }
 
 
-def selector(order: Order) -> Callable[[HeldMessage], bool]:
-    """Return what tells whether an order names a message."""
+def selector(order: Order, now: float) -> Callable[[HeldMessage], bool]:
+    """Return what tells whether an order names a message; ``now`` in Unix seconds.
+
+    Mail that came later than now came before the clock was set back.
+    """
     wanted = parse(order.filter) if order.filter else None
 
     def names(message: HeldMessage) -> bool:
+        received = message.submission.received
         return (
             not message.notice
-            and message.submission.received <= order.at
+            and (received <= order.at or received > now >= order.at)
             and (not order.sender or message.submission.sender == order.sender)
             and (wanted is None or wanted.matches(message, order.at))
             # What an order freed stays with that order; it may still be thrown away.
@@ -97,7 +101,7 @@ class Orders:
 
     def matching(self, order: Order) -> list[HeldMessage]:
         """Return the messages here that an order names."""
-        named = selector(order)
+        named = selector(order, self._context.clock())
         return [message for message in self._held.all() if named(message)]
 
     async def submit(self, order: Order) -> list[HeldMessage]:

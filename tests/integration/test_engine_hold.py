@@ -199,6 +199,15 @@ async def test_bounce_returns_and_drop_is_silent(box):
     assert len(box.engine.held) == 0
 
 
+@pytest.mark.parametrize("text", ["age>0s", "rcpt-domain=example.net"])
+async def test_orders_reach_mail_that_came_before_the_clock_was_set_back(box, text):
+    await slowed(box, waiting=2)
+    box.now -= 3600
+    result = await box.control.order(box.change(), "drop", filter=text)
+    assert result["messages"] == 2
+    assert len(box.engine.held) == 0
+
+
 async def test_blocked_mail_never_leaves_by_itself_but_is_returned_at_last(box):
     await slowed(box, waiting=2)
     await box.control.block(box.change(), THIEF)
