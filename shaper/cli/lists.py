@@ -67,6 +67,10 @@ def _hindrances(status: dict[str, Any]) -> Iterator[str]:
         watches = status.get("placement") == "watch"  # which holds nothing
         so = "" if watches else ": mail that is to be held is deferred"
         yield folded(f"FULL: {bland(full)}{so}.")
+    if stuck := status.get("queue_helper"):
+        yield folded(
+            f"STUCK: {bland(stuck)}: mail on hold is not released, dropped or returned."
+        )
     for name, trouble in sorted(status.get("unread_sources", {}).items()):
         where = "" if str(trouble).startswith(name) else f"{bland(name)}: "
         yield folded(

@@ -99,6 +99,7 @@ class Control:
             "damaged_files": self._damaged_files(),
             "spool_full": self._context.spool.full() or None,
             "unread_sources": self._unread(),
+            "queue_helper": (engine.reconcile and engine.reconcile.trouble) or None,
             "model": self._context.model.source,
         }
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from shaper.policy.queue import QueueState
+from shaper.policy.queue import QueueState, QueueTroubleError
 
 if TYPE_CHECKING:
     from shaper.core.message import HeldMessage
@@ -37,14 +37,18 @@ class Reconcile:
         self._trickle = trickle
         self._release = release
         self._last = ""
+        self.trouble = ""  # of the queue helper, while something waits for it
 
     async def round(self) -> None:
         """Look at some more messages. Raises QueueTroubleError, SpoolFullError."""
         part = self._next()
-        if not part:
-            return
         idents = {m.id: m.submission.client.ident for m in part}
-        states = await self._release.queue.states(idents.values())
+        try:
+            states = await self._release.queue.states(idents.values()) if part else {}
+        except QueueTroubleError as error:
+            self.trouble = str(error)
+            raise
+        self.trouble = ""
         for message in part:
             state = states[idents[message.id]]
             if state is QueueState.HELD:
@@ -61,7 +65,7 @@ class Reconcile:
 
     def _next(self) -> list[HeldMessage]:
         """Return the next messages that the queue may have."""
-        kept = [one for one in self._held.all() if one.by_mta and one.waiting]
+        kept = [one for one in self._held.all() if one.by_mta]
         ids = [message.id for message in kept]
         start = ids.index(self._last) + 1 if self._last in ids else 0
         part = kept[start : start + _AT_ONCE] or kept[:_AT_ONCE]

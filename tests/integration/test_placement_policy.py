@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from shaper.cli.lists import status_lines
 from shaper.core.asked import HOLD, PASS, Stage
 from shaper.core.message import RecipientFate
 from shaper.core.outcome import Kind, Meaning, Outcome
@@ -564,3 +565,20 @@ async def test_mail_that_never_came_does_not_take_the_turn_of_what_waits(box, qu
     queue.held.add(ghost)  # the scanner was only slow
     await box.advance(130, by=1)
     assert queue.verbs(ghost) == {"release": 1}
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+async def test_status_says_that_the_helper_is_away(blocked, queue, dropped):
+    await held(blocked, queue, "Q1", "a@x.test")
+    queue.trouble = True
+    if dropped:
+        await blocked.control.order(blocked.change(), "drop", filter="age>0s")
+    with pytest.raises(QueueTroubleError):
+        await blocked.engine.reconcile.round()
+    status = blocked.control.status()
+    assert status["queue_helper"] == "the helper is away"
+    (line,) = [one for one in status_lines(status) if one.startswith("STUCK")]
+    assert "the helper is away" in line
+    queue.trouble = False
+    await blocked.engine.reconcile.round()
+    assert blocked.control.status()["queue_helper"] is None
