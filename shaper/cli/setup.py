@@ -118,7 +118,23 @@ def _postfix(settings: Settings, way: str) -> tuple[list[Finding], str]:
     queue = known.main.get("queue_directory", "")
     text = render.postfix_script(_file(f"postfix/{way}.sh"), settings, services, queue)
     there = [machine.postfix_version(), *_back(known, settings, way)]
+    there += _filters(known, services) if way == "reinject" else []
     return [*there, *postfix.check(known, settings)], text
+
+
+def _filters(known: postconf.Postfix, services: list[str]) -> list[Finding]:
+    """Say where reinject.sh will stop, and what else there is."""
+    found = []
+    for name in services:
+        other = known.value(name, "smtpd_proxy_filter")
+        other = other or known.value(name, "content_filter")
+        if other and not other.startswith("shaper:"):
+            what = (
+                f"mail goes to {other}: the script stops. Give --way next-hop, or the "
+            )
+            what += "placement policy: docs/postfix.md, Other filters"
+            found.append(warn(what, f"master.cf {name}", ""))
+    return found
 
 
 def _back(known: postconf.Postfix, settings: Settings, way: str) -> list[Finding]:

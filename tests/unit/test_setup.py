@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shaper.cli.setup import _back, _services, _way
+from shaper.cli.setup import _back, _filters, _services, _way
 from shaper.config import Settings
 from shaper.doctor import postconf
 from shaper.doctor.finding import Level
@@ -140,3 +140,14 @@ def test_a_port_that_is_to_be_postfix_own_must_be_free():
         assert _back(postconf.parse("", "", ""), settings, "next-hop") == []
         ours = f"{address}/inet/syslog_name = postfix/shaped\n"
         assert _back(postconf.parse("", "", ours), settings, "reinject") == []
+
+
+def test_where_reinject_stops_is_said_before():
+    options = "submission/inet/content_filter = amavis:[127.0.0.1]:10024\n"
+    options += "smtps/inet/content_filter = shaper:[127.0.0.1]:10025\n"
+    options += "465/inet/smtpd_proxy_filter = 127.0.0.1:10024\n"
+    known = postconf.parse("content_filter =\n", "", options)
+    names = ["submission/inet", "smtps/inet", "465/inet", "pickup/unix"]
+    found = _filters(known, names)
+    assert [one.where.split()[1] for one in found] == ["submission/inet", "465/inet"]
+    assert all("--way next-hop" in one.what for one in found)
