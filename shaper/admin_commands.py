@@ -189,7 +189,7 @@ class Commands:
     async def _order(self, arguments: Arguments, user: str) -> Answer:
         change = arguments.change(user)
         action = arguments.needed("action")
-        if action not in set(OrderAction):
+        if action not in set(OrderAction) - {OrderAction.HOLD}:
             raise RefusedError("an order is release, drop or bounce", code=64)
         sender, text = arguments.text("sender"), arguments.text("filter")
         rate = arguments.number("rate")

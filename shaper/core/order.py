@@ -1,4 +1,4 @@
-"""An operator's order about held mail: what to free, drop or return.
+"""An operator's order about held mail: what to free, drop, return or keep.
 
 An order names its messages by a filter and a cut-off time, never by a list, and
 applying it twice changes nothing: a message that an order freed belongs to that
@@ -19,11 +19,15 @@ __all__ = ["Order", "OrderAction"]
 
 
 class OrderAction(StrEnum):
-    """What an order does with the messages it names."""
+    """What an order does with the messages it names.
+
+    HOLD is a part of blocking a sender: what earlier orders freed waits again.
+    """
 
     RELEASE = "release"
     DROP = "drop"
     BOUNCE = "bounce"
+    HOLD = "hold"
 
 
 @dataclass(frozen=True, slots=True)

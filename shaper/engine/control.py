@@ -275,8 +275,12 @@ class Control:
             await self._move(sender, Event.CONFIRMED, change)
         # Said a second time after a full disk, it must be written all the same.
         await self._engine.senders.assure(sender)
-        waiting = [m for m in self._engine.held.of_sender(sender) if not m.order]
-        waiting += await self._waiting_elsewhere(sender)
+        theirs = await self._elsewhere(lambda m: m.submission.sender == sender)
+        ours = self._engine.held.of_sender(sender)
+        if not change.dry_run and any(m.order for m in [*ours, *theirs]):
+            # What was released and has not left waits again.
+            await self.order(change, OrderAction.HOLD, sender=sender)
+        waiting = [*self._engine.held.of_sender(sender), *theirs]
         state = record.state if change.dry_run else State.BLOCKED
         enforce = self._context.enforce
         told = {"state": state.value, "enforce": enforce, "seen": seen}

@@ -51,6 +51,7 @@ def selector(order: Order, now: float) -> Callable[[HeldMessage], bool]:
             and (wanted is None or wanted.matches(message, order.at))
             # What an order freed stays with that order; it may still be thrown away.
             and not (order.action is OrderAction.RELEASE and message.order)
+            and not (order.action is OrderAction.HOLD and not message.order)
         )
 
     return names
@@ -102,7 +103,22 @@ class Orders:
     def matching(self, order: Order) -> list[HeldMessage]:
         """Return the messages here that an order names."""
         named = selector(order, self._context.clock())
-        return [message for message in self._held.all() if named(message)]
+        return [
+            message
+            for message in self._held.all()
+            if named(message) and not self._later(order, message)
+        ]
+
+    def _later(self, order: Order, message: HeldMessage) -> bool:
+        """Whether a later order has decided; both may be carried out once more."""
+        if order.action is OrderAction.HOLD:
+            return self._given.get(message.order, 0.0) > order.at
+        return order.action is OrderAction.RELEASE and any(
+            other.action is OrderAction.HOLD
+            and other.sender == message.submission.sender
+            and other.at >= order.at
+            for other in self._pending.values()
+        )
 
     async def submit(self, order: Order) -> list[HeldMessage]:
         """Record an order durably, then carry it out here; return its messages.
@@ -172,7 +188,7 @@ class Orders:
         messages = self.matching(order)
         if order.action is OrderAction.RELEASE:
             self._trickle.set_rate(order.id, order.rate)
-            messages = [m for m in messages if await self._free(m, order)]
+            messages = [m for m in messages if await self._free(m, order.id)]
             now = self._context.clock()
             if messages:
                 self._trickle.wake(Lane("order", order.id), now)
@@ -180,6 +196,9 @@ class Orders:
                 # Its state has changed somewhere; mail that came after the order
                 # by this instance's clock is not to lie here.
                 self._trickle.wake(Lane("state", order.sender), now)
+        elif order.action is OrderAction.HOLD:
+            for message in messages:
+                await self._trickle.alone(message.id, self._keep)
         else:
             named = [message.id for message in messages]
             messages = await self._trickle.end_all(named, _FATES[order.action])
@@ -195,10 +214,14 @@ class Orders:
         self._pending.pop(order.id, None)
         return messages
 
-    async def _free(self, message: HeldMessage, order: Order) -> bool:
+    async def _keep(self, message: HeldMessage) -> None:
+        """Move a message back to its sender's lane."""
+        await self._free(message, "")
+
+    async def _free(self, message: HeldMessage, order_id: str) -> bool:
         """Move a message to the order's lane; False when its file is damaged."""
         try:
-            freed = await self._context.spool.note_order(message.id, order.id)
+            freed = await self._context.spool.note_order(message.id, order_id)
         except (KeyError, SpoolCorruptError) as error:
             # The spool has set it aside; the others are not to wait for it.
             log.error("held message %s cannot be released: %s", message.id, error)

@@ -178,3 +178,15 @@ odd = st.one_of(st.integers(), st.floats(), st.none(), st.text(max_size=3))
 def test_no_copy_but_a_good_one_is_read(raw):
     with pytest.raises(ValueError):  # noqa: PT011 - json raises its own
         uncopied(raw)
+
+
+async def test_a_block_keeps_what_a_release_freed_on_every_instance(places):
+    one, two = places
+    released = {"sender": BOB, "reason": "r", "id": "first", "rate": 0.001}
+    assert (await one.request("release", **released))["ok"]
+    await two.engine.orders.resume()
+    assert [m.order for m in two.engine.held.of_sender(BOB)] == ["first"] * 3
+    done = await one.request("block", sender=BOB, reason="stolen", id="second")
+    assert done["result"]["messages"] == 3
+    await two.engine.orders.resume()
+    assert [m.order for m in two.engine.held.of_sender(BOB)] == [""] * 3

@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 
 from shaper.core.message import Action
+from shaper.core.ports import StateUnavailableError
 from shaper.core.reply import Reply
 from tests.support.engine import EngineBox
 
@@ -393,3 +394,39 @@ async def test_an_outage_of_the_next_hop_slows_nobody(box):
             ident = f"q{i}"
             decision = await box.offer(sender, to, ident=ident, accept=False)
             assert decision.action is Action.PASS, attempt
+
+
+async def test_a_block_takes_back_what_a_release_has_not_let_go_yet(box):
+    await slowed(box, waiting=4)
+    await box.control.release(box.change("innocent"), THIEF, 1.0)
+    assert await box.step() == 1
+    result = await box.control.block(box.change("stolen after all"), THIEF)
+    assert result["messages"] == 3
+    assert await box.advance(600) == 0
+    await box.crash()
+    assert await box.advance(600) == 0
+    await box.control.release(box.change("innocent"), THIEF, 0.0)
+    assert await box.advance(30) == 3
+
+
+async def test_blocked_and_released_while_redis_is_away_the_last_word_counts(box):
+    await slowed(box, waiting=4)
+
+    async def put_order(_raw):
+        raise StateUnavailableError("away")
+
+    box.ledger.put_order = put_order
+
+    async def resumed():
+        for _ in range(3):
+            await box.engine.orders.resume()
+        return [bool(message.order) for message in box.engine.held.all()]
+
+    await box.control.release(box.change("innocent"), THIEF, 1.0)
+    assert await resumed() == [True] * 4
+    box.now += 1
+    await box.control.block(box.change("stolen after all"), THIEF)
+    assert await resumed() == [False] * 4
+    box.now += 1
+    await box.control.release(box.change("no"), THIEF, 1.0)
+    assert await resumed() == [True] * 4
