@@ -174,14 +174,16 @@ class Release:
         """
         gone = place is QueueState.ABSENT
         fate = RecipientFate.GONE if gone else RecipientFate.DELIVERED
-        log.warning(
-            "held message %s (%s) is not on hold in the MTA: %s",
-            message.id,
-            ascii(message.submission.client.ident),
-            "refused, removed, or passed since our answer came too late"
-            if gone
-            else "released by hand, or passed since our answer came too late",
-        )
+        if message.id in self.on_hold:
+            what = "was on hold in the MTA and is not: removed or let go by hand"
+        elif gone:
+            what = "is not on hold in the MTA: refused, removed or let go by hand, or "
+            what += "passed since our answer came too late"
+        else:
+            what = "is not on hold in the MTA: let go by hand, or passed since our "
+            what += "answer came too late"
+        ident = ascii(message.submission.client.ident)
+        log.warning("held message %s (%s) %s", message.id, ident, what)
         await self.settle(message, dict.fromkeys(message.waiting, fate), {})
 
     async def settle(

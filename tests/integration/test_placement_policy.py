@@ -249,7 +249,7 @@ async def test_before_that_nothing_is_concluded(blocked, queue):
     assert await fates_of(blocked, queue, "absent", 599) == []
 
 
-async def test_what_was_on_hold_and_is_not_has_left(blocked, queue):
+async def test_what_was_on_hold_and_is_not_has_left(blocked, queue, caplog):
     ended = []
     blocked.engine.release.on_finished = ended.append
     await held(blocked, queue, "Q1", "a@x.test")
@@ -262,6 +262,7 @@ async def test_what_was_on_hold_and_is_not_has_left(blocked, queue):
     fates = {m.submission.client.ident: set(m.fates.values()) for m in ended}
     assert fates == {"Q1": {RecipientFate.DELIVERED}, "Q2": {RecipientFate.GONE}}
     assert blocked.engine.release.on_hold == set()
+    assert "('Q2') was on hold in the MTA and is not: removed or let go" in caplog.text
 
 
 async def test_dropping_what_a_person_let_go_leaves_no_record(blocked, queue):
