@@ -183,9 +183,13 @@ class HeldMail:
 
     async def republish(self) -> None:
         """Make the copy in Redis equal to this index. Raises StateUnavailableError."""
-        stored = (await self._context.ledger.held()).get(self._context.instance, {})
+        copies = await self._context.ledger.held()
+        stored = copies.pop(self._context.instance, {})
         for message_id in set(stored) - set(self._by_id):
             await self._context.ledger.drop_held(self._context.instance, message_id)
+        for former, theirs in copies.items():  # this instance had another name
+            for message_id in set(theirs) & set(self._by_id):
+                await self._context.ledger.drop_held(former, message_id)
         for message in list(self._by_id.values()):
             if message.id not in stored:
                 await self.publish(message)

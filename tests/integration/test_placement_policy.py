@@ -583,3 +583,17 @@ async def test_status_says_that_the_helper_is_away(blocked, queue, dropped):
     queue.trouble = False
     await blocked.engine.reconcile.round()
     assert blocked.control.status()["queue_helper"] is None
+
+
+async def test_an_instance_that_was_renamed_shows_its_mail_once(blocked, queue):
+    await held(blocked, queue, "Q1", "a@x.test")
+    await blocked.engine.held.settle()
+    await blocked.stop()
+    old = blocked.directory
+    blocked.instance = "mx1"
+    blocked.directory = old.rename(old.with_name("mx1"))
+    await blocked.start()
+    assert [row["instance"] async for row in blocked.control.queue()] == ["mx1"]
+    await blocked.control.order(blocked.change(), "release", filter="age>=0s")
+    await settle(blocked)
+    assert await blocked.ledger.held() == {}
