@@ -60,6 +60,7 @@ class QueueHelper:
         # The helper hears one after the other. A connection beyond its backlog
         # fails, and a release of everything asks for hundreds at once.
         self._turn = asyncio.Lock()
+        self._mute = 0  # requests that waited for an answer in vain
         self._wanted: list[_Wanted] = []
         # One message that the MTA cannot move fails the request of all that are in
         # it. So those of such a request go alone when they are asked for again.
@@ -106,8 +107,10 @@ class QueueHelper:
         mine = _Wanted(verb, queue_id)
         self._wanted.append(mine)
         try:
+            mute = self._mute
             async with self._turn:
                 while mine in self._wanted:
+                    self._check(mute)
                     await self._change_some(mine)
         finally:
             if mine in self._wanted:
@@ -161,8 +164,19 @@ class QueueHelper:
         raise QueueTroubleError(f"queue helper at {self._path}: {said}")
 
     async def _ask(self, request: str) -> list[str]:
+        mute = self._mute
         async with self._turn:
+            self._check(mute)
             return await self._exchange(request)
+
+    def _check(self, mute: int) -> None:
+        """Raise QueueTroubleError when a request got no answer since ``_mute`` was so.
+
+        Who waited behind it has waited long enough: if each then asked on its own,
+        many would keep notices and operators waiting for half an hour.
+        """
+        if self._mute != mute:
+            raise self._no_answer()
 
     async def _exchange(self, request: str) -> list[str]:
         """Return the lines of the answer, at least one; the turn is ours."""
@@ -170,9 +184,8 @@ class QueueHelper:
             async with asyncio.timeout(self._patience):
                 answer = await self._answer(f"{request}\n".encode("ascii"))
         except TimeoutError:
-            raise QueueTroubleError(
-                f"queue helper at {self._path} does not answer"
-            ) from None
+            self._mute += 1
+            raise self._no_answer() from None
         except OSError as error:
             raise QueueTroubleError(
                 f"queue helper at {self._path}: {error.strerror or error}"
@@ -206,6 +219,9 @@ class QueueHelper:
             return QueueState(word)
         except ValueError:
             raise self._nonsense(word) from None
+
+    def _no_answer(self) -> QueueTroubleError:
+        return QueueTroubleError(f"queue helper at {self._path} does not answer")
 
     def _nonsense(self, what: object) -> QueueTroubleError:
         return QueueTroubleError(

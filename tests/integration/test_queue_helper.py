@@ -169,6 +169,32 @@ async def test_one_that_no_longer_waits_leaves_the_others_their_answer(tmp_path)
     assert set(said[51:]) == {QueueState.HELD}
 
 
+async def test_a_mute_helper_is_waited_for_once_by_all_that_ask(tmp_path):
+    asked = []
+
+    async def mute(reader, writer):
+        asked.append(await reader.readline())
+        await reader.read()  # until whoever asks has gone
+        writer.close()
+
+    async with await asyncio.start_unix_server(mute, tmp_path / "s") as server:
+        client = QueueHelper(tmp_path / "s", patience=0.1)
+        ids = [f"1xWIUL-0005vW-{number:02}" for number in range(20)]
+        said = await asyncio.gather(
+            *(client.states([one]) for one in ids),
+            *(client.drop(one) for one in ids),
+            return_exceptions=True,
+        )
+        assert {str(one) for one in said} == {
+            f"queue helper at {tmp_path / 's'} does not answer"
+        }
+        assert len(asked) == 1
+        with pytest.raises(QueueTroubleError, match="does not answer"):
+            await client.release(ids[0])
+        assert len(asked) == 2, "later it is asked again"
+        server.close()
+
+
 async def test_another_user_is_not_heard():
     async with exim_queue() as queue:
         queue.process.socket.parent.chmod(0o711)
