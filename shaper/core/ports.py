@@ -223,10 +223,10 @@ class Ledger(Protocol):
         """
 
     async def claim_epoch(self, token: str) -> bool:
-        """Store a token unless one is stored; True when none of ours was.
+        """Set an instance's mark anew; True when that of the call before was not there.
 
-        Redis that lost its contents has lost the token too: True tells each
-        instance once that it must store again what it knows.
+        Redis that lost its contents or came back older has lost the mark too: True
+        tells each instance once that it must store again what it knows.
         """
 
     async def forget(self, sender: str) -> None:

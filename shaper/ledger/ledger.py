@@ -49,7 +49,7 @@ class RedisLedger:
         self._connection = connection
         self._keys = keys
         self._case_seconds = case_days * _DAY
-        self._epoch_in_doubt = False
+        self._epoch = ""  # the mark that was set last
 
     @classmethod
     def connect(
@@ -300,18 +300,16 @@ class RedisLedger:
         return bool(await self._connection.hot("GET", key) == own)
 
     async def claim_epoch(self, token: str) -> bool:
-        """Store a token unless one is stored; True when none of ours was."""
+        """Set an instance's mark anew; True when that of the call before was not there.
+
+        Then Redis was emptied or is older than that, or its last answer was lost.
+        """
         call = secrets.token_hex(8)
-        try:
-            new = await self._connection.run(
-                EPOCH, (self._keys.epoch(token),), call, _EPOCH_KEPT
-            )
-        except StateUnavailableError:
-            # The mark may have been set and only the answer lost.
-            self._epoch_in_doubt = True
-            raise
-        doubt, self._epoch_in_doubt = self._epoch_in_doubt, False
-        return bool(new) or doubt
+        new = await self._connection.run(
+            EPOCH, (self._keys.epoch(token),), call, _EPOCH_KEPT, self._epoch
+        )
+        self._epoch = call
+        return bool(new)
 
 
 def _position(entry: str) -> tuple[int, ...]:

@@ -257,6 +257,19 @@ async def test_the_epoch_tells_each_instance_once(ledger, other, redis_server):
     assert await ledger.claim_epoch("a") is False
 
 
+async def test_a_redis_that_came_back_older_is_told_as_an_emptied_one(
+    ledger, redis_server
+):
+    assert await ledger.claim_epoch("a") is True
+    key = Keys("mailshaper").epoch("a")
+    with redis_server.client() as client:
+        dump = client.dump(key)
+        assert await ledger.claim_epoch("a") is False
+        client.restore(key, 0, dump, replace=True)
+    assert await ledger.claim_epoch("a") is True
+    assert await ledger.claim_epoch("a") is False
+
+
 # -- a Redis that misbehaves
 
 

@@ -585,6 +585,21 @@ async def test_status_says_that_the_helper_is_away(blocked, queue, dropped):
     assert blocked.control.status()["queue_helper"] is None
 
 
+async def test_a_redis_older_than_the_held_mail_lists_it_again(
+    blocked, queue, redis_server
+):
+    with redis_server.client() as client:
+        dump = {key: client.dump(key) for key in client.keys("*")}
+        await blocked.upkeep.resynchronise()
+        message = await held(blocked, queue, "Q1", "a@x.test")
+        await blocked.engine.held.settle()
+        client.flushall()
+        for key, value in dump.items():
+            client.restore(key, 0, value)
+    await blocked.upkeep.resynchronise()
+    assert set((await blocked.ledger.held())["main"]) == {message.id}
+
+
 async def test_an_instance_that_was_renamed_shows_its_mail_once(blocked, queue):
     await held(blocked, queue, "Q1", "a@x.test")
     await blocked.engine.held.settle()
