@@ -151,8 +151,11 @@ class Casebook:
                 self._cases.setdefault(case.id, case)
 
     def rebuild(self, sender: str, case_id: str, state: State, since: float) -> None:
-        """Make sure an open case exists that the journal speaks of."""
-        if case_id and case_id not in self._cases:
+        """Make sure an open case exists that the journal speaks of.
+
+        Not one that is known as closed: the journal may be of yesterday.
+        """
+        if case_id and case_id not in self._cases and case_id not in self._closed:
             case = Case(
                 case_id, sender, since, self._context.instance, onset=since, state=state
             )

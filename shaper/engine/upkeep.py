@@ -78,12 +78,20 @@ class Upkeep:
             log.info("bringing Redis up to what journal and spool know")
             await self._engine.senders.synchronise()
             self._engine.rebuild_cases()
+            await self._close_cases()
             self._engine.casebook.touch_all()
             self._engine.outcomes.sent.rewrite()
             await self._engine.held.republish()
             self._lost = False
         except StateUnavailableError as error:
             log.debug("Redis is away: %s", error)
+
+    async def _close_cases(self) -> None:
+        """Close what others closed while this instance, or its journal, was away."""
+        for case in self._engine.casebook.all():
+            record, seen = await self._engine.senders.read(case.sender)
+            if seen and not case.closed:
+                self._engine.casebook.follow(case.id, record)
 
     async def follow(self) -> None:
         """Notice what other instances changed about senders known here."""

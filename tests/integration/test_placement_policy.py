@@ -1,6 +1,7 @@
 """Placement policy in the engine: what the MTA is answered, what leaves its hold."""
 
 import asyncio
+import shutil
 
 import pytest
 
@@ -612,3 +613,50 @@ async def test_an_instance_that_was_renamed_shows_its_mail_once(blocked, queue):
     await blocked.control.order(blocked.change(), "release", filter="age>=0s")
     await settle(blocked)
     assert await blocked.ledger.held() == {}
+
+
+async def test_a_state_directory_of_yesterday_opens_no_closed_case(
+    blocked, queue, tmp_path
+):
+    await held(blocked, queue, "Q1", "a@x.test")
+    await blocked.upkeep.store()
+    await blocked.stop()
+    shutil.copytree(blocked.directory, tmp_path / "backup")
+    await blocked.start()
+    await blocked.control.release(blocked.change(), BOB, 0.0)
+    await settle(blocked)
+    await blocked.upkeep.store()
+    told = await blocked.control.cases(closed=True)
+    await blocked.stop()
+    shutil.rmtree(blocked.directory)
+    shutil.move(tmp_path / "backup", blocked.directory)
+    blocked.now += 86400
+    await blocked.start()
+    await blocked.engine.reconcile.round()
+    await blocked.upkeep.store()
+    assert not any(m.by_mta for m in blocked.engine.held.all())
+    assert queue.verbs("Q1") == {"release": 1}
+    assert await blocked.control.cases() == []
+    assert await blocked.control.cases(closed=True) == told
+
+
+async def test_a_case_closed_while_an_instance_was_down_is_closed_there_too(
+    redis_server, tmp_path, queue
+):
+    redis_server.flush()
+    one = EngineBox(redis_server.url, tmp_path, queue=queue, instance="one")
+    two = EngineBox(
+        redis_server.url, tmp_path, queue=queue, instance="two", hop=one.hop
+    )
+    async with one, two:
+        await one.control.block(one.change(), BOB)
+        await held(two, queue, "Q1", "a@x.test")
+        await two.upkeep.store()
+        await two.stop()
+        await one.control.release(one.change(), BOB, 0.0)
+        await one.upkeep.store()
+        await two.start()
+        await two.upkeep.follow()
+        await two.upkeep.store()
+        assert await one.control.cases() == []
+        assert two.control.status()["open_cases"] == 0
