@@ -56,6 +56,9 @@ _REQUEUED = re.compile(
     r" orig_id=([A-Za-z0-9]{5,40})$"
 )
 # Of Postfix and Exim, short and long; it becomes part of a file's name.
+_BLOCKED = Reply(
+    451, ("4.7.0 This account's mail waits for its administrator",), Phase.END
+)
 _QUEUE_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
@@ -111,7 +114,7 @@ class Asking:
     async def _message(self, question: Question) -> Answer:
         submission = self._submission(question)
         if submission is None:
-            return PASS
+            return await self._unjudged(question)
         decision = await self._gate.decide(submission)
         if decision.action is Action.HOLD:
             return await self._hold(question, submission, decision)
@@ -154,11 +157,6 @@ class Asking:
         recipients = tuple(dict.fromkeys([*known, *question.recipients]))
         named = _QUEUE_ID.fullmatch(client.ident)
         if not recipients or not named:
-            log.warning(
-                "message %s passes unjudged: the MTA tells no %s",
-                ascii(client.ident or question.instance),
-                "recipients at RCPT" if named else "queue id",
-            )
             return None
         if question.count > len(recipients):
             # After a restart of ours in the middle of a message, say.
@@ -169,16 +167,25 @@ class Asking:
                 question.count,
             )
         envelope = Envelope(question.sender, tuple(map(Recipient, recipients)))
-        sender = identify(
-            envelope,
-            client,
-            HeaderFacts(userid=question.userid),
-            policy_login=client.login,
-            login_header="",
-            trust_auth=False,
-        )
-        now = self._context.clock()
+        now, sender = self._context.clock(), _sender(question, envelope)
         return Submission(_name(client.ident), sender, envelope, client, now)
+
+    async def _unjudged(self, question: Question) -> Answer:
+        """Answer about a message of which the MTA told too little to hold it.
+
+        It passes, but not out of a stolen account.
+        """
+        ident = question.client.ident
+        blocked = await self._gate.blocks(
+            _sender(question, Envelope(question.sender, ()))
+        )
+        log.warning(
+            "message %s %s: the MTA tells no %s",
+            ascii(ident or question.instance),
+            "of a blocked sender is refused for now" if blocked else "passes unjudged",
+            "recipients at RCPT" if _QUEUE_ID.fullmatch(ident) else "queue id",
+        )
+        return Answer(reply=_BLOCKED) if blocked else PASS
 
     async def _hold(
         self, question: Question, submission: Submission, decision: Decision
@@ -215,6 +222,17 @@ class Asking:
             for message in self._held.all()
         )
         return HOLD if waits else PASS
+
+
+def _sender(question: Question, envelope: Envelope) -> str:
+    return identify(
+        envelope,
+        question.client,
+        HeaderFacts(userid=question.userid),
+        policy_login=question.client.login,
+        login_header="",
+        trust_auth=False,
+    )
 
 
 def _name(queue_id: str) -> str:

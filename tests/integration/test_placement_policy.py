@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from functools import partial
 
 import pytest
 
@@ -69,12 +70,28 @@ async def test_the_record_survives_with_its_size(blocked, queue):
     assert blocked.engine.held.bytes == 1234
 
 
-async def test_a_message_without_recipients_or_queue_id_passes(blocked):
-    ask = blocked.asking.answer
-    assert await ask(question("Q1", BOB, count=3)) == PASS
-    assert await ask(question("", BOB, ["a@x.test"])) == PASS
-    assert await ask(question("../../x", BOB, ["a@x.test"])) == PASS
-    assert len(blocked.engine.held) == 0
+UNKNOWN = [("Q1", [], 3), ("", ["a@x.test"], 1), ("../../x", ["a@x.test"], 1)]
+
+
+@pytest.mark.parametrize(("ident", "recipients", "count"), UNKNOWN)
+async def test_what_cannot_be_judged_passes_but_not_of_a_blocked_sender(
+    box, ident, recipients, count
+):
+    """Not even after a restart amid the message, or where no queue id is told."""
+    ask = partial(box.asking.answer, question(ident, BOB, recipients, count=count))
+    assert await ask() == PASS
+    await box.control.block(box.change(), BOB)
+    answer = await ask()
+    assert answer.reply.code == 451
+    assert await box.asking.answer(question(ident, "login:eve", count=3)) == PASS
+    await box.control.release(box.change(), BOB, 0.0)
+    assert await ask() == PASS
+    assert len(box.engine.held) == 0
+
+
+async def test_observing_refuses_nothing_either(blocked):
+    blocked.engine.context.enforce = False
+    assert await blocked.asking.answer(question("Q1", BOB, count=3)) == PASS
 
 
 async def test_mail_of_a_normal_sender_passes_and_the_log_tells_its_end(box, queue):
