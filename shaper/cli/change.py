@@ -106,7 +106,11 @@ def release(
     )  # fmt: skip
 
 
-_NEVER_SEEN = "No mail of this sender was seen yet: is the name right, as it logs in?"
+_NEVER_SEEN = "No mail of this sender was seen yet: is the name right"
+
+
+def _never_seen(sender: str) -> str:
+    return _NEVER_SEEN + (", as it logs in?" if sender.startswith("login:") else "?")
 
 
 def block(
@@ -136,7 +140,7 @@ def block(
         result,
         [
             f"{state}.",
-            *([] if result.get("seen", True) else [_NEVER_SEEN]),
+            *([] if result.get("seen", True) else [_never_seen(sender)]),
             f"Waiting: {counts(result)}.",
         ],
         change_id=change_id, dry_run=dry_run, as_json=as_json,

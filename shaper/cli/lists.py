@@ -51,6 +51,9 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
     since = f", oldest {age(time.time() - oldest)}" if oldest else ""
     line = f"  held     {counts(held)}, {size(held['bytes'])}{since}"
     yield folded(line, indent=" " * 11)
+    if notices := status.get("notices"):
+        line = f"  notices  {notices:,} of mailshaper's own, waiting for the next hop"
+        yield folded(line, indent=" " * 11)
     yield f"  model    {shorten(str(status['model']), width() - 11)}"
     if status["open_cases"]:
         yield f"Next: {command('cases')}"

@@ -60,7 +60,7 @@ def _redis(settings: Settings) -> list[Finding]:
         trip = _round_trip(client)
         alive = client.exists(f"{settings.redis.key_prefix}:federation:alive")
     except (redis.RedisError, OSError) as error:
-        hidden = not os.access(own.parent, os.X_OK)
+        hidden = own.parent.exists() and not os.access(own.parent, os.X_OK)
         if not url and (hidden or (own.exists() and not os.access(own, os.W_OK))):
             return [unknown("Redis is not to be seen by this user", where, "use sudo")]
         kind = type(error).__name__

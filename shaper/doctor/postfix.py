@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["check"]
 
 _TRANSPORT = "shaper/unix"
-_SNIPPETS = "/usr/share/mailshaper/postfix"
+_SETUP = "mailshaper setup postfix > FILE; read it; sh FILE && postfix reload"
 
 
 def check(postfix: Postfix, settings: Settings) -> list[Finding]:
@@ -50,7 +50,7 @@ def _road(postfix: Postfix) -> list[Finding]:
             fail(
                 "the transport to mailshaper is missing",
                 where,
-                f"sh {_SNIPPETS}/reinject.sh (or next-hop.sh) && postfix reload",
+                _SETUP,
             )
         ]
     found = [ok("the transport to mailshaper is there", where)]
@@ -75,7 +75,7 @@ def _road(postfix: Postfix) -> list[Finding]:
             fail(
                 "no mail is sent to mailshaper",
                 "main.cf default_transport, master.cf content_filter",
-                f"sh {_SNIPPETS}/reinject.sh (or next-hop.sh) && postfix reload",
+                _SETUP,
             )
         )
     for name in filtered:
@@ -187,8 +187,7 @@ def _login(postfix: Postfix, settings: Settings) -> list[Finding]:
             fail(
                 "mailshaper is not asked, so logins do not arrive",
                 f"{place} smtpd_end_of_data_restrictions",
-                f"sh {_SNIPPETS}/reinject.sh && postfix reload; remove an "
-                "overriding -o smtpd_end_of_data_restrictions",
+                f"{_SETUP}; remove an overriding -o smtpd_end_of_data_restrictions",
             )
         )
     return found

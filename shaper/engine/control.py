@@ -78,6 +78,7 @@ class Control:
         """Return how this instance is."""
         engine = self._engine
         held = [m for m in engine.held.all() if not m.notice]
+        notices = sum(m.notice for m in engine.held.all())
         return {
             "instance": self._context.instance,
             "hostname": self._context.hostname,
@@ -93,6 +94,7 @@ class Control:
                 "bytes": sum(m.size for m in held),
                 "oldest": min((m.submission.received for m in held), default=None),
             },
+            "notices": notices,
             "host_alarm": engine.host.status(),
             "receivers_refusing": [one.receiver for one in engine.receivers.open()],
             "redis_unavailable_since": engine.senders.unavailable_since or None,

@@ -191,6 +191,7 @@ async def test_status(stolen):
     (row,) = (await stolen.cli("status", "--json")).rows()
     assert row["held"]["messages"] == 3
     assert (row["spool_full"], row["unread_sources"]) == (None, {})
+    assert row["notices"] == 0
 
 
 async def test_status_says_what_keeps_the_daemon_from_its_work(stolen):
@@ -200,6 +201,9 @@ async def test_status_says_what_keeps_the_daemon_from_its_work(stolen):
     assert "FULL: the spool's limit of 0 messages" in (await stolen.cli("status")).out
     why = "/var/log/mail.log: Permission denied"
     status["unread_sources"] = {"/var/log/mail.log": why, "journal": "gone\x1b[2J"}
+    assert not any("notices" in line for line in status_lines(status))
+    (line,) = [x for x in status_lines(status | {"notices": 2}) if "notices" in x]
+    assert line == "  notices  2 of mailshaper's own, waiting for the next hop"
     lines = [line for line in status_lines(status) if line.startswith("UNREAD")]
     assert all(map(harmless, lines))
     assert lines[0].startswith(f"UNREAD {why}: what")

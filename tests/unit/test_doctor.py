@@ -58,7 +58,7 @@ def test_a_good_postfix_has_no_finding():
     ("part", "old", "new", "what", "cure"),
     [
         ("main", "ids = yes", "ids = no", "queue ids", "enable_long_queue_ids=yes"),
-        ("main", "inet:127.0.0.1:10027", "inet:x:1", "not asked", "reinject.sh"),
+        ("main", "inet:127.0.0.1:10027", "inet:x:1", "not asked", "setup postfix"),
         ("main", ", default_action=DUNNO", "", "451", "default_action=DUNNO"),
         ("main", "10240000", "0", "larger mail", "message_size_limit="),
         (
@@ -68,7 +68,7 @@ def test_a_good_postfix_has_no_finding():
             "one in 5s",
             "shaper_destination_rate_delay=0s",
         ),
-        ("master", "shaper unix", "other unix", "is missing", "reinject.sh"),
+        ("master", "shaper unix", "other unix", "is missing", "setup postfix"),
         ("options", "command = yes", "command = no", "XFORWARD", "postconf -P"),
         ("options", "no_address_mappings", "", "twice", "no_address_mappings"),
         (
@@ -316,6 +316,12 @@ def test_redis_that_is_old_or_far(version, trip, said):
     (found,) = speed_findings(version, trip, "x")
     assert said in found.what
     assert (found.level is Level.OK) == (said == "0.2 ms")
+
+
+def test_our_own_redis_that_is_not_there_is_no_secret(tmp_path):
+    settings = Settings(daemon={"runtime_directory": str(tmp_path / "none")})
+    (found,) = host._redis(settings)
+    assert (found.level, "restart mailshaper" in found.cure) == (Level.FAIL, True)
 
 
 def test_our_own_redis_is_cured_by_a_restart():
