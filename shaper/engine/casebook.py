@@ -186,10 +186,15 @@ class Casebook:
         self._dirty.update(self._cases)
 
     def follow(self, case_id: str, record: Record) -> None:
-        """Close this part of a case that another instance has closed."""
+        """Close this part of a case that another instance has closed.
+
+        How it ended is told by that instance's part. Where that was lost in a crash,
+        nobody has judged it as far as is known.
+        """
         case = self._cases.get(case_id)
         if case is not None and record.case != case_id:
-            case.state, case.closed = record.state, record.since
+            case.state, case.closed = record.state, max(record.since, case.opened)
+            case.outcome = case.outcome or "faded"
             self._dirty.add(case_id)
 
     def forget(self, sender: str) -> None:

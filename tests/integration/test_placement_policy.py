@@ -677,3 +677,7 @@ async def test_a_case_closed_while_an_instance_was_down_is_closed_there_too(
         await two.upkeep.store()
         assert await one.control.cases() == []
         assert two.control.status()["open_cases"] == 0
+        # Its part can be read again, and the one that knows how it ended tells.
+        two.engine.casebook._cases.clear()
+        (case,) = await two.control.cases(closed=True)
+        assert (case["outcome"], case["held"]["messages"]) == ("innocent", 1)
