@@ -67,7 +67,11 @@ async def test_killed_amid_a_batch_each_message_goes_once(make, options):
         child = queue.process._child
         busy = Path(f"/proc/{child.pid}/task/{child.pid}/children")
         asked = asyncio.gather(*map(queue.helper.release, ids), return_exceptions=True)
-        await poll_async(busy.read_text, "a command of the mail server")
+
+        def begun():  # or over already, on a machine that was busy elsewhere
+            return busy.read_text() or asked.done()
+
+        await poll_async(begun, "a command of the mail server")
         child.send_signal(signal.SIGKILL)
         await asked
         queue.process.stop()
