@@ -170,12 +170,14 @@ async def test_one_that_no_longer_waits_leaves_the_others_their_answer(tmp_path)
 
 
 async def test_a_mute_helper_is_waited_for_once_by_all_that_ask(tmp_path):
-    asked = []
+    asked, gone = [], []
 
     async def mute(reader, writer):
         asked.append(await reader.readline())
         await reader.read()  # until whoever asks has gone
         writer.close()
+        await writer.wait_closed()
+        gone.append(writer)
 
     async with await asyncio.start_unix_server(mute, tmp_path / "s") as server:
         client = QueueHelper(tmp_path / "s", patience=0.1)
@@ -192,6 +194,8 @@ async def test_a_mute_helper_is_waited_for_once_by_all_that_ask(tmp_path):
         with pytest.raises(QueueTroubleError, match="does not answer"):
             await client.release(ids[0])
         assert len(asked) == 2, "later it is asked again"
+        # Else the collector finds an open connection during another test.
+        await poll_async(lambda: len(gone) == 2, "the end of both connections")
         server.close()
 
 
