@@ -124,17 +124,18 @@ def _postfix(settings: Settings, way: str) -> tuple[list[Finding], str]:
 
 def _filters(known: postconf.Postfix, services: list[str]) -> list[Finding]:
     """Say where reinject.sh will stop, and what else there is."""
-    found = []
-    for name in services:
-        other = known.value(name, "smtpd_proxy_filter")
-        other = other or known.value(name, "content_filter")
-        if other and not other.startswith("shaper:"):
-            what = (
-                f"mail goes to {other}: the script stops. Give --way next-hop, or the "
-            )
-            what += "placement policy: docs/postfix.md, Other filters"
-            found.append(warn(what, f"master.cf {name}", ""))
-    return found
+    instead = (
+        "Give --way next-hop, or the placement policy: docs/postfix.md, Other filters"
+    )
+    return [
+        warn(
+            f"mail goes to {other}: the script stops. {instead}",
+            f"master.cf {name}",
+            "",
+        )
+        for name in services
+        if (other := known.filter_of(name))
+    ]
 
 
 def _back(known: postconf.Postfix, settings: Settings, way: str) -> list[Finding]:

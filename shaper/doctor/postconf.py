@@ -37,6 +37,12 @@ class Postfix:
         """Return a parameter as one service sees it."""
         return self.options.get(service, {}).get(name, self.main.get(name, ""))
 
+    def filter_of(self, service: str) -> str:
+        """Return the filter of somebody else to which a service's mail goes, or ""."""
+        other = self.value(service, "smtpd_proxy_filter")
+        other = other or self.value(service, "content_filter")
+        return "" if other.startswith("shaper:") else other
+
     def expanded(self, value: str) -> str:
         """Return a value with names of parameters replaced, as postconf(5) does."""
         for _ in range(10):  # a name may lead to a name

@@ -101,14 +101,12 @@ def _past(postfix: Postfix, filtered: list[str]) -> list[Finding]:
     behind = set(filtered) - set(people)  # maybe where another filter hands back
     found = []
     for name in people:
-        other = postfix.value(name, "smtpd_proxy_filter") or postfix.value(
-            name, "content_filter"
-        )
-        if not other:
+        other = postfix.filter_of(name)
+        if not other and name not in filtered:
             what = "the mail of who logs in here goes past mailshaper"
             cure = "mailshaper setup postfix; run what it says"
             found.append(fail(what, f"master.cf {name} content_filter", cure))
-        elif not other.startswith("shaper:") and not behind:
+        elif other and not behind:
             what = f"mail goes to {other}, and from there past mailshaper"
             cure = "docs/postfix.md, Other filters"
             found.append(fail(what, f"master.cf {name}", cure))

@@ -140,10 +140,7 @@ class Gatekeeper:
         """Whether nothing of a sender may leave until a person releases it."""
         if not sender or not self._context.enforce:
             return False
-        record = self._senders.cached(sender)
-        if record is None:
-            record, _ = await self._senders.read(sender)
-        return record.state is State.BLOCKED
+        return (await self._senders.look(sender)).state is State.BLOCKED
 
     async def decide(self, submission: Submission) -> Decision:
         """Judge a message whose header is known and whose body is not."""

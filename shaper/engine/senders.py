@@ -109,6 +109,13 @@ class Senders:
         entry = self._cache.get(sender)
         return entry.record if entry else None
 
+    async def look(self, sender: str) -> Record:
+        """Return a record to read only: the one in memory, else the stored one."""
+        record = self.cached(sender)
+        if record is None:
+            record, _ = await self.read(sender)
+        return record
+
     def version(self, sender: str) -> int:
         """Return the stored version of a record in memory, -1 without one."""
         entry = self._cache.get(sender)

@@ -235,10 +235,7 @@ class Suppression:
         """Whether a sender counts as one of bulk mail."""
         if not sender:
             return False
-        record = self._senders.cached(sender)
-        if record is None:
-            record, _ = await self._senders.read(sender)
-        return bool(bulk_reason(record.profile))
+        return bool(bulk_reason((await self._senders.look(sender)).profile))
 
     # -- what became of mail -------------------------------------------------------
 

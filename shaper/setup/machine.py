@@ -15,19 +15,11 @@ from shaper.doctor.probes import ProbeError, run
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = [
-    "EXIM",
-    "ROUTER_MARK",
-    "exim_split",
-    "exim_version",
-    "port",
-    "ports",
-    "postfix_version",
-]
+__all__ = ["EXIM", "exim_split", "exim_version", "port", "ports", "postfix_version"]
 
 EXIM = Path("/etc/exim4")
-ROUTER_MARK = "### router/200_exim4-config_primary"
-"""In Debian's template, where routers to other hosts begin."""
+# In Debian's template, where routers to other hosts begin.
+_ROUTER_MARK = "### router/200_exim4-config_primary"
 
 
 def postfix_version(config: str = "") -> Finding:
@@ -59,7 +51,7 @@ def exim_split(directory: Path = EXIM) -> bool | None:
         template = (directory / "exim4.conf.template").read_text(errors="replace")
     except OSError:
         return None
-    return False if ROUTER_MARK in template else None
+    return False if _ROUTER_MARK in template else None
 
 
 def ports(wanted: Iterable[tuple[str, str]], *, serving: bool) -> list[Finding]:
